@@ -1,0 +1,182 @@
+"""The contract between Slipway and a host. Each driver keeps all of it; `tests/hypervisor/contract.py` checks that.
+
+A `Hypervisor` is one open connection to one host. Its methods block, may be called from several threads, and raise only
+`hypervisor.errors.HypervisorError`. Guests are named by their UUID. A method says an intent; flags stay inside the driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hypervisor.types import (
+    Activity,
+    ExecResult,
+    GuestDefinition,
+    GuestEvent,
+    GuestState,
+    HostFacts,
+    MigrationProgress,
+    MigrationSpec,
+    SavedSnapshot,
+    SnapshotInfo,
+)
+
+
+class Subscription(Protocol):
+    """A running event subscription."""
+
+    def stop(self) -> None:
+        """End it; no event is delivered after this returns. Idempotent."""
+
+
+class Connection(Protocol):
+    """The connection itself."""
+
+    uri: str
+
+    def is_alive(self) -> bool:
+        """Whether the connection still stands (no round trip)."""
+
+    def close(self) -> None:
+        """Close it; blocked calls in other threads fail with HostUnreachable. Idempotent."""
+
+
+class Observing(Protocol):
+    """Reading: never changes a guest."""
+
+    def describe_host(self) -> HostFacts:
+        """The host's identity, size and versions."""
+
+    def list_guests(self) -> list[GuestState]:
+        """All guests by one bulk call that never waits for a busy guest (the fast lane)."""
+
+    def guest_state(self, uuid: str) -> GuestState:
+        """One guest's state. Raises GuestNotFound."""
+
+    def guest_definition(self, uuid: str) -> GuestDefinition:
+        """One guest's definition (the slow lane). Raises GuestNotFound."""
+
+    def list_snapshots(self, uuid: str) -> list[SnapshotInfo]:
+        """A guest's snapshots, parents before children. Raises GuestNotFound."""
+
+    def list_networks(self) -> list[str]:
+        """Names of the active libvirt networks and of the bridges that guests' NICs can join on this host."""
+
+    def activity(self, uuid: str) -> Activity:
+        """The job the host runs on this guest now. Raises GuestNotFound, GuestBusy when it cannot be told yet."""
+
+    def cpu_time_ns(self, uuid: str) -> int:
+        """CPU time the guest has used, in nanoseconds: grows while it lives."""
+
+    def disk_errors(self, uuid: str) -> list[str]:
+        """Targets of disks in an error state; empty when all is well."""
+
+    def watch(self, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None]) -> Subscription:
+        """Deliver events of all guests from a thread of the driver; `on_close(reason)` once if the connection breaks."""
+
+
+class Powering(Protocol):
+    """Power. Each returns when the call was taken, not when the guest has done it."""
+
+    def start(self, uuid: str) -> None:
+        """Power on. Raises GuestStateInvalid if it is on."""
+
+    def shutdown(self, uuid: str) -> None:
+        """Ask the guest to shut down (agent or ACPI). Raises GuestStateInvalid if it is off."""
+
+    def reboot(self, uuid: str) -> None:
+        """Ask the guest to reboot (agent or ACPI). Raises GuestStateInvalid if it is off."""
+
+    def force_off(self, uuid: str) -> None:
+        """Pull the plug. Raises GuestStateInvalid if it is off."""
+
+    def resume(self, uuid: str) -> None:
+        """Let a paused guest run on. Raises GuestStateInvalid if it is not paused."""
+
+
+class Snapshotting(Protocol):
+    """Internal snapshots: disks and, of a running guest, memory, inside the qcow2 images."""
+
+    def snapshot_create(self, uuid: str, name: str, description: str) -> SnapshotInfo:
+        """Take one; the guest stands still meanwhile and runs on after. Raises SnapshotExists, SnapshotFailed, NotSupported."""
+
+    def snapshot_revert(self, uuid: str, name: str, *, running: bool | None = None) -> None:
+        """Go back to it; `running` None: as the snapshot was. Raises SnapshotNotFound, SnapshotFailed (the guest may be off)."""
+
+    def snapshot_delete(self, uuid: str, name: str) -> None:
+        """Delete it; children move up. Raises SnapshotNotFound, SnapshotFailed."""
+
+    def snapshots_export(self, uuid: str) -> list[SavedSnapshot]:
+        """All metadata, parents first, enough to restore it elsewhere."""
+
+    def snapshots_forget(self, uuid: str, names: Sequence[str]) -> None:
+        """Drop metadata only, children first; data in the images stays. Names that are gone are passed over."""
+
+    def snapshots_restore(self, uuid: str, saved: Sequence[SavedSnapshot]) -> None:
+        """Put metadata back, parents first; what is there already is passed over. Idempotent."""
+
+
+class Migrating(Protocol):
+    """Live migration, called on the source."""
+
+    def migrate(self, uuid: str, destination_uri: str, spec: MigrationSpec) -> None:
+        """Migrate peer-to-peer; blocks until the hypervisors are done, which happens even if this process dies.
+
+        Raises MigrationRefused, MigrationAborted, MigrationFailed, HostUnreachable. Neither a return nor an error
+        proves where the guest runs: ask both hosts.
+        """
+
+    def migration_progress(self, uuid: str) -> MigrationProgress:
+        """Progress of an outgoing migration; activity NONE when there is none. Raises GuestNotFound."""
+
+    def completed_migration(self, uuid: str) -> MigrationProgress | None:
+        """Figures of the last completed migration that this host knows of (asked of the destination too), without consuming them."""
+
+    def migration_abort(self, uuid: str) -> None:
+        """Ask to cancel. Raises GuestStateInvalid if there is nothing to cancel or it is past the point."""
+
+    def migration_set_downtime(self, uuid: str, milliseconds: int) -> None:
+        """Set the longest allowed stop-and-copy pause."""
+
+    def migration_set_bandwidth(self, uuid: str, mib_per_second: int) -> None:
+        """Cap the copy's bandwidth; 0 lifts the cap."""
+
+    def migration_start_postcopy(self, uuid: str) -> None:
+        """Switch to post-copy; only when the migration was started with `allow_postcopy`."""
+
+
+class Defining(Protocol):
+    """Definitions: what recovery needs, no more."""
+
+    def mark_operation(self, uuid: str, operation_id: str) -> None:
+        """Write Slipway's operation id into the guest's metadata (live and persistent); "" removes it. It migrates along."""
+
+    def set_autostart(self, uuid: str, enabled: bool) -> None:
+        """Set whether the host starts the guest with itself."""
+
+    def define(self, xml: str) -> str:
+        """Define a guest without starting it; returns its UUID. Raises GuestExists on a name clash."""
+
+    def undefine(self, uuid: str) -> None:
+        """Remove the definition and snapshot metadata; disks and NVRAM stay."""
+
+
+class Agent(Protocol):
+    """The QEMU guest agent. All it returns is hostile input."""
+
+    def agent_ping(self, uuid: str, *, timeout_seconds: int = 5) -> None:
+        """Raises AgentUnavailable unless the agent answers."""
+
+    def agent_exec(self, uuid: str, argv: Sequence[str], *, timeout_seconds: int = 60) -> ExecResult:
+        """Run a program (an argument list, never a shell string) and wait. Raises AgentUnavailable, AgentRefused, OperationTimeout."""
+
+    def agent_read_file(self, uuid: str, path: str, *, limit_bytes: int = 1_000_000) -> bytes:
+        """Read at most `limit_bytes` of a guest's file. Raises AgentUnavailable, AgentRefused (no such file)."""
+
+    def agent_write_file(self, uuid: str, path: str, content: bytes) -> None:
+        """Write a guest's file, whole. Raises AgentUnavailable, AgentRefused."""
+
+
+class Hypervisor(Connection, Observing, Powering, Snapshotting, Migrating, Defining, Agent, Protocol):
+    """One host, all of the above."""
