@@ -11,9 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-REMOTE_SCHEMES = ("qemu+tls", "qemu+ssh", "qemu+tcp")
 LOCAL = "qemu:///system"
 TEST = "test:///default"
 #: Schemes a production installation accepts; `qemu+tcp` (no encryption), `sim` and `test` need a setting.
@@ -22,6 +20,21 @@ ALL_SCHEMES = SAFE_SCHEMES | {"qemu+tcp", "sim", "test"}
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z", re.ASCII)
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z", re.ASCII)
+_NUMBER = re.compile(r"([0-9]+|0x[0-9a-f]*)\Z", re.ASCII)
+_BROADCAST = "255.255.255.255"
+# One expression for the whole text: urllib's reading of an authority is more forgiving than ours may be.
+_REMOTE = re.compile(
+    r"[a-z+]+://(?:(?P<user>[^@/\[\]]*)@)?"
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[a-z]*)?\Z",
+    re.ASCII,
+)
+_SHAPES = {
+    "qemu+tls": "qemu+tls://host[:port]/system",
+    "qemu+ssh": "qemu+ssh://[user@]host[:port]/system",
+    "qemu+tcp": "qemu+tcp://host[:port]/system",
+    "sim": "sim://name/",
+}
 
 
 class InvalidHostURI(ValueError):
@@ -78,40 +91,47 @@ def parse_host_uri(text: str, *, allowed: frozenset[str] = SAFE_SCHEMES) -> Host
 
 
 def _parse_remote(scheme: str, text: str) -> HostURI:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-        host = parts.hostname or ""
-    except ValueError as error:
-        raise InvalidHostURI(f"The host address cannot be read: {error}.") from error
-    if parts.password is not None or (parts.username is not None and scheme != "qemu+ssh"):
-        raise InvalidHostURI("Only qemu+ssh addresses have a user, and none has a password.")
-    user = parts.username or ""
-    if parts.username is not None and not _USER.match(user):
-        raise InvalidHostURI("The user is not a plain lower-case account name.")
-    path = "/system" if scheme in REMOTE_SCHEMES else "/"
-    if parts.path != path and not (scheme == "sim" and parts.path == ""):
-        raise InvalidHostURI(f"The path of a {scheme} address is {path}.")
-    if scheme == "sim" and port is not None:
-        raise InvalidHostURI("A simulated host has no port.")
+    shape = _REMOTE.match(text)
+    if shape is None:
+        raise InvalidHostURI(f"A {scheme} address is {_SHAPES[scheme]}, and no more.")
+    user, address, name, digits = shape.group("user", "address", "name", "port")
+    if scheme == "sim" and (digits is not None or address is not None):
+        raise InvalidHostURI("A simulated host has a plain name and no port.")
+    if shape["path"] != "/system" and not (scheme == "sim" and shape["path"] in (None, "/")):
+        raise InvalidHostURI(f"A {scheme} address is {_SHAPES[scheme]}, and no more.")
+    if user is not None and scheme != "qemu+ssh":
+        raise InvalidHostURI("Only qemu+ssh addresses have a user.")
+    if user is not None and not _USER.match(user):
+        raise InvalidHostURI("The user is not a plain lower-case account name, or has a password.")
+    port = int(digits) if digits is not None else None
     if port is not None and not 1 <= port <= 65535:
         raise InvalidHostURI("The port is between 1 and 65535.")
-    if parts.netloc.endswith(":"):
-        raise InvalidHostURI("The port is missing after the colon.")
-    return HostURI(scheme, _valid_host(host), port, user)
+    host = _valid_address(address) if address is not None else _valid_name(name.lower())
+    return HostURI(scheme, host, port, user or "")
 
 
-def _valid_host(host: str) -> str:
-    if ":" in host:
-        try:
-            return str(ipaddress.IPv6Address(host))
-        except ValueError as error:
-            raise InvalidHostURI("The host is not a valid IPv6 address.") from error
-    if re.fullmatch(r"[0-9.]+", host):
-        try:
-            return str(ipaddress.IPv4Address(host))
-        except ValueError as error:
-            raise InvalidHostURI("The host is not a valid IPv4 address.") from error
-    if not host or len(host) > 253 or not all(_LABEL.match(label) for label in host.split(".")):
+def _valid_address(text: str) -> str:
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise InvalidHostURI("The host is not a valid IP address.") from error
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    for one in (address, mapped) if mapped else (address,):
+        # Link-local has the clouds' metadata service; the others name no single machine.
+        if one.is_unspecified or one.is_multicast or one.is_link_local or str(one) == _BROADCAST:
+            raise InvalidHostURI("The host's IP address does not name one machine of a network.")
+    return str(address)
+
+
+def _valid_name(host: str) -> str:
+    labels = host.split(".")
+    if _NUMBER.match(labels[-1]):
+        # Resolvers read "2130706433", "0x7f.1" and "127.1" as IPv4 addresses, each in its own way
+        # (inet_aton(3)); only the plain dotted form is an address here.
+        if len(labels) == 4 and all(label.isdigit() for label in labels):
+            return _valid_address(host)
+        raise InvalidHostURI("The host is not a valid IPv4 address.")
+    if len(host) > 253 or not all(_LABEL.match(label) for label in labels):
         raise InvalidHostURI("The host is neither a host name nor an IP address.")
     return host

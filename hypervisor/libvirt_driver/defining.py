@@ -1,0 +1,91 @@
+"""Definitions, as far as recovery needs them, and the mark in a guest's metadata."""
+
+from __future__ import annotations
+
+import libvirt
+
+from hypervisor.errors import GuestExists, GuestNotFound, GuestStateInvalid, HypervisorError
+from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
+from hypervisor.libvirt_driver.definition import MARK_NAMESPACE, MARK_PREFIX, mark_element
+from hypervisor.libvirt_driver.document import can_hold, parse, text_of
+from hypervisor.libvirt_driver.errors import translated
+
+_BOTH = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
+_KEEP_FILES = (
+    libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+)
+
+
+class Defining(LibvirtConnection):
+    """The protocol's `Defining`."""
+
+    @remote()
+    def mark_operation(self, uuid: str, operation_id: str) -> None:
+        """Write Slipway's operation id into the guest's metadata; "" removes it. It migrates along.
+
+        Waits for a running migration to end, so it is written before one starts.
+        """
+        if not can_hold(operation_id):
+            raise HypervisorError("The operation id has characters that XML cannot hold.")
+        domain = self.domain(uuid)
+        element = mark_element(operation_id) if operation_id else None
+        try:
+            with translated(self.is_alive):
+                self._set_mark(domain, element, _BOTH)
+        except GuestStateInvalid:
+            # Off: no live part. Transient: no persistent part. The usual case is spared the questions.
+            active = bool(domain.isActive())
+            self._set_mark(
+                domain, element, libvirt.VIR_DOMAIN_AFFECT_LIVE if active else libvirt.VIR_DOMAIN_AFFECT_CONFIG
+            )
+
+    @remote()
+    def set_autostart(self, uuid: str, enabled: bool) -> None:
+        """Set whether the host starts the guest with itself. Raises GuestStateInvalid for a transient guest."""
+        self.domain(uuid).setAutostart(int(enabled))
+
+    @remote()
+    def define(self, xml: str) -> str:
+        """Define a guest without starting it; returns its UUID.
+
+        Raises GuestExists when its name or its UUID is taken: libvirt itself would overwrite a definition of the
+        same UUID without a word. The XML is one that libvirt wrote; it is not checked against the host's schema,
+        which may be older than the host that wrote it.
+        """
+        root = parse(xml)
+        for lookup, key in (
+            (self.handle.lookupByUUIDString, text_of(root, "uuid")),
+            (self.handle.lookupByName, text_of(root, "name")),
+        ):
+            if key and self._exists(lookup, key):
+                raise GuestExists("This host has a guest of that name or UUID already.")
+        return str(self.handle.defineXML(xml).UUIDString())
+
+    @remote()
+    def undefine(self, uuid: str) -> None:
+        """Remove the definition and snapshot metadata; disks, firmware variables and TPM state stay.
+
+        A running guest runs on as a transient one. Raises GuestStateInvalid while there is a managed save image,
+        which would be lost.
+        """
+        self.domain(uuid).undefineFlags(_KEEP_FILES)
+
+    def _set_mark(self, domain: libvirt.virDomain, element: str | None, flags: int) -> None:
+        domain.setMetadata(
+            libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+            element,
+            MARK_PREFIX if element is not None else None,
+            MARK_NAMESPACE,
+            flags,
+        )
+
+    def _exists(self, lookup: libvirt.virDomain, key: str) -> bool:
+        try:
+            with translated(self.is_alive):
+                lookup(key)
+        except GuestNotFound:
+            return False
+        return True

@@ -1,0 +1,73 @@
+"""A host's own facts: identity, size, versions, and the networks that guests can join."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import libvirt
+
+from hypervisor.errors import GuestNotFound, HypervisorError, NotSupported
+from hypervisor.libvirt_driver.connection import version_triple
+from hypervisor.libvirt_driver.document import attribute_of, parse, text_of
+from hypervisor.libvirt_driver.errors import translated
+from hypervisor.types import HostFacts
+
+#: Part of the page cache that a new guest may count on; the rest is taken as the host's working set.
+RECLAIMABLE = 0.8
+
+
+def read_host(handle: libvirt.virConnect, library_version: tuple[int, int, int]) -> HostFacts:
+    """Ask a host about itself. `memory_free_mib` is free memory and four fifths of the page cache."""
+    capabilities = parse(handle.getCapabilities())
+    info = handle.getInfo()  # model, memory in MiB, CPUs, MHz, ...
+    return HostFacts(
+        hostname=handle.getHostname(),
+        host_uuid=text_of(capabilities, "host/uuid"),
+        cpus=info[2],
+        memory_mib=info[1],
+        memory_free_mib=_free_mib(handle),
+        cpu_model=text_of(capabilities, "host/cpu/model") or text_of(capabilities, "host/cpu/arch"),
+        hypervisor=handle.getType(),
+        hypervisor_version=version_triple(handle.getVersion()),
+        library_version=library_version,
+    )
+
+
+def networks(handle: libvirt.virConnect, is_alive: Callable[[], bool]) -> list[str]:
+    """Names of active libvirt networks, of their bridges, and of bridges that the host's interfaces make."""
+    names = set()
+    for network in handle.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE):
+        names.add(network.name())
+        names.add(_bridge_name(network, is_alive))
+    names |= set(_bridges(handle, is_alive))
+    return sorted(names - {""})
+
+
+def _free_mib(handle: libvirt.virConnect) -> int:
+    try:
+        with translated(lambda: True):
+            stats = handle.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
+    except NotSupported:
+        return int(handle.getFreeMemory()) // 1024**2
+    cache = stats.get("buffers", 0) + stats.get("cached", 0)
+    return int(stats.get("free", 0) + RECLAIMABLE * cache) // 1024
+
+
+def _bridge_name(network: libvirt.virNetwork, is_alive: Callable[[], bool]) -> str:
+    try:
+        with translated(is_alive):
+            return str(network.bridgeName())
+    except GuestNotFound:
+        raise
+    except HypervisorError:
+        return ""  # a network of the kind that has no bridge (hostdev, macvtap pools)
+
+
+def _bridges(handle: libvirt.virConnect, is_alive: Callable[[], bool]) -> list[str]:
+    try:
+        with translated(is_alive):
+            interfaces = handle.listAllInterfaces(libvirt.VIR_CONNECT_LIST_INTERFACES_ACTIVE)
+            descriptions = [parse(interface.XMLDesc()) for interface in interfaces]
+    except NotSupported:
+        return []  # a host without libvirt's interface driver
+    return [attribute_of(root, ".", "name") for root in descriptions if root.get("type") == "bridge"]
