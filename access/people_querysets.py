@@ -1,0 +1,74 @@
+"""Who sees which people, teams and grants. These have no permission rows of their own: membership and `everything` decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from django.contrib.auth.models import UserManager as DjangoUserManager
+from django.db import models
+from django.db.models import Exists, Q
+
+from access import rows
+from access.actions import Action
+
+if TYPE_CHECKING:
+    from access.models import Grant, Team, User  # noqa: F401 - type parameters
+
+
+def _holds_everywhere(user: User, action: Action) -> Q:
+    held = rows.everything_held_by(user).filter(action=action.value)
+    return Q(Exists(held.filter(effect="allow"))) & ~Q(Exists(held.filter(effect="deny")))
+
+
+def _is_active(user: Any) -> bool:
+    return bool(getattr(user, "is_active", False)) and user.pk is not None
+
+
+class UserQuerySet(models.QuerySet["User"]):
+    def visible_to(self, user: Any, action: Action = Action.VIEW) -> Self:
+        """Oneself and one's teams' members; everybody for who holds `action` on everything."""
+        if not _is_active(user):
+            return self.none()
+        seen = _holds_everywhere(user, action)
+        if action == Action.VIEW:
+            seen |= Q(pk=user.pk) | Q(pk__in=_team_mates(user))
+        return self.filter(seen)
+
+
+class UserManager(DjangoUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]  # built at run time
+    """Django's manager with the scoped queryset."""
+
+
+class TeamQuerySet(models.QuerySet["Team"]):
+    def visible_to(self, user: Any, action: Action = Action.VIEW) -> Self:
+        """One's own teams; every team for who holds `action` on everything."""
+        if not _is_active(user):
+            return self.none()
+        seen = _holds_everywhere(user, action)
+        if action == Action.VIEW:
+            seen |= Q(pk__in=rows.team_ids(user))
+        return self.filter(seen)
+
+
+class GrantQuerySet(models.QuerySet["Grant"]):
+    def visible_to(self, user: Any, action: Action = Action.VIEW) -> Self:
+        """One's own and one's teams' grants; those on a scope where one may grant; all for auditors and granters of everything."""
+        if not _is_active(user):
+            return self.none()
+        seen = _holds_everywhere(user, Action.GRANT) | _holds_everywhere(user, Action.READ_AUDIT)
+        if action == Action.VIEW:
+            seen |= Q(user_id=user.pk) | Q(team_id__in=rows.team_ids(user))
+        for scope in ("segment", "vm", "host", "cluster"):
+            denied = rows.target_ids(user, scope, Action.GRANT, "deny")
+            for allowed in rows.target_ids(user, scope, Action.GRANT, "allow"):
+                within = Q(**{f"{scope}_id__in": allowed})
+                for ids in denied:
+                    within &= ~Q(**{f"{scope}_id__in": ids})
+                seen |= within
+        return self.filter(seen)
+
+
+def _team_mates(user: User) -> Any:
+    from access.models import Membership
+
+    return Membership.objects.filter(team_id__in=rows.team_ids(user)).values("user_id")

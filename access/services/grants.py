@@ -1,0 +1,123 @@
+"""Giving and taking access. The only writer of permission rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.utils import timezone
+
+from access import gate
+from access.actions import Action
+from access.errors import InvalidAccessRequest, NotAllowed
+from access.gate import Actor, System
+from access.models import Effect, EverythingPermission, Grant, Role, Team, User
+from access.models.grants import SCOPES
+from access.rows import row_models
+from audit.events import EventAction
+from audit.record import record
+
+
+@transaction.atomic
+def grant_create(
+    *,
+    actor: Actor,
+    holder: Team | User,
+    role: Role,
+    reason: str,
+    everything: bool = False,
+    target: Any = None,
+    effect: Effect = Effect.ALLOW,
+    expires_at: datetime | None = None,
+) -> Grant:
+    """Give `role` to a team or a user on one object, or on everything.
+
+    The actor needs GRANT on the scope and may give only what they hold there themselves. Raises NotAllowed, NotVisible,
+    InvalidAccessRequest.
+    """
+    scope = _scope_of(target, everything)
+    if not reason.strip():
+        raise InvalidAccessRequest("A grant has a reason.", field="reason")
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InvalidAccessRequest("The end of a grant lies in the future.", field="expires_at")
+    gate.authorise(actor, Action.GRANT, target)
+    if effect == Effect.ALLOW:
+        _refuse_more_than_held(actor, role, target)
+    grant = Grant(
+        role=role,
+        effect=effect,
+        everything=everything,
+        expires_at=expires_at,
+        reason=reason.strip(),
+        author=None if isinstance(actor, System) else actor,
+    )
+    if isinstance(holder, Team):
+        grant.team = holder
+    else:
+        grant.user = holder
+    if scope:
+        setattr(grant, scope, target)
+    grant.save()
+    write_rows(grant)
+    record(EventAction.GRANT_CREATED, target=grant, actor=actor, reason=grant.reason, after=_facts(grant))
+    return grant
+
+
+@transaction.atomic
+def grant_revoke(*, actor: Actor, grant: Grant, reason: str = "") -> None:
+    """Take a grant away, rows and all. Needs GRANT on its scope."""
+    gate.authorise(actor, Action.GRANT, grant.target)
+    record(EventAction.GRANT_REVOKED, target=grant, actor=actor, reason=reason, before=_facts(grant))
+    grant.delete()
+
+
+def write_rows(grant: Grant) -> None:
+    """Write the grant's permission rows anew, one per action of its role."""
+    actions = [Action(name) for name in grant.role.actions]
+    common = {"grant": grant, "effect": grant.effect, "expires_at": grant.expires_at}
+    if grant.everything:
+        EverythingPermission.objects.filter(grant=grant).delete()
+        EverythingPermission.objects.bulk_create(
+            EverythingPermission(user=grant.user, group=grant.team, action=action, **common) for action in actions
+        )
+        return
+    scope = next(name for name in SCOPES if getattr(grant, f"{name}_id") is not None)
+    user_rows, team_rows = row_models(scope)
+    model, holder = (user_rows, {"user": grant.user}) if grant.user else (team_rows, {"group": grant.team})
+    content_type = ContentType.objects.get_for_model(type(grant.target))
+    permissions = Permission.objects.filter(content_type=content_type, codename__in=[a.value for a in actions])
+    model.objects.filter(grant=grant).delete()
+    model.objects.bulk_create(
+        model(permission=permission, content_object=grant.target, **holder, **common) for permission in permissions
+    )
+
+
+def _scope_of(target: Any, everything: bool) -> str:
+    if everything:
+        if target is not None:
+            raise InvalidAccessRequest("A grant is on everything or on one object, not both.", field="everything")
+        return ""
+    scope = "" if target is None else target._meta.model_name
+    if scope not in SCOPES:
+        raise InvalidAccessRequest("A grant names one segment, VM, host or cluster, or everything.", field="everything")
+    return str(scope)
+
+
+def _refuse_more_than_held(actor: Actor, role: Role, target: Any) -> None:
+    for name in role.actions:
+        if not gate.can(actor, Action(name), target):
+            raise NotAllowed(user=actor, action=Action(name), target=target)
+
+
+def _facts(grant: Grant) -> dict[str, object]:
+    return {
+        "holder": f"{'team' if grant.team else 'user'} {grant.holder}",
+        "role": grant.role.slug,
+        "actions": grant.role.actions,
+        "scope": grant.scope_label,
+        "effect": grant.effect,
+        "expires_at": grant.expires_at.isoformat() if grant.expires_at else None,
+    }

@@ -1,0 +1,97 @@
+"""Users, teams and memberships."""
+
+from __future__ import annotations
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from access import gate
+from access.actions import Action
+from access.errors import InvalidAccessRequest, NotAllowed
+from access.gate import Actor, System
+from access.models import Membership, Team, User
+from audit.events import EventAction
+from audit.record import record
+
+
+@transaction.atomic
+def user_create(*, actor: Actor, username: str, password: str, full_name: str = "", email: str = "") -> User:
+    """Create an account that holds nothing yet. Needs GRANT on everything. Raises InvalidAccessRequest."""
+    gate.authorise(actor, Action.GRANT)
+    first, _, last = full_name.strip().partition(" ")
+    user = User(username=username, first_name=first, last_name=last, email=email)
+    _validate(user)
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise InvalidAccessRequest(" ".join(error.messages), field="password") from error
+    user.set_password(password)
+    user.save()
+    record(EventAction.USER_CREATED, target=user, actor=actor, after={"username": username, "full_name": full_name})
+    return user
+
+
+@transaction.atomic
+def user_deactivate(*, actor: Actor, user: User, reason: str = "") -> None:
+    """Close an account: from now on it holds nothing, on any path. Needs GRANT on everything."""
+    gate.authorise(actor, Action.GRANT)
+    user.is_active = False
+    user.save(update_fields=["is_active"])
+    record(EventAction.USER_DEACTIVATED, target=user, actor=actor, reason=reason)
+
+
+@transaction.atomic
+def team_create(*, actor: Actor, name: str, description: str = "") -> Team:
+    """Create a team. Needs GRANT on everything. Raises InvalidAccessRequest."""
+    gate.authorise(actor, Action.GRANT)
+    team = Team(name=name.strip(), description=description)
+    _validate(team)
+    team.save()
+    record(EventAction.TEAM_CREATED, target=team, actor=actor, after={"name": team.name})
+    return team
+
+
+@transaction.atomic
+def member_add(*, actor: Actor, team: Team, user: User, is_lead: bool = False) -> Membership:
+    """Put a person into a team. A lead may add members; only who grants on everything makes leads."""
+    _authorise_membership(actor, team, lead_wanted=is_lead)
+    membership, created = Membership.objects.get_or_create(team=team, user=user, defaults={"is_lead": is_lead})
+    if not created:
+        raise InvalidAccessRequest(f"{user} is in {team} already.", field="user")
+    record(
+        EventAction.MEMBERSHIP_ADDED, target=team, actor=actor, after={"user": user.username, "is_lead": is_lead}
+    )
+    return membership
+
+
+@transaction.atomic
+def member_remove(*, actor: Actor, team: Team, user: User) -> None:
+    """Take a person out of a team. Raises InvalidAccessRequest when they are not in it."""
+    _authorise_membership(actor, team, lead_wanted=False)
+    deleted, _ = Membership.objects.filter(team=team, user=user).delete()
+    if not deleted:
+        raise InvalidAccessRequest(f"{user} is not in {team}.", field="user")
+    record(EventAction.MEMBERSHIP_REMOVED, target=team, actor=actor, before={"user": user.username})
+
+
+def _authorise_membership(actor: Actor, team: Team, *, lead_wanted: bool) -> None:
+    if gate.can(actor, Action.GRANT):
+        return
+    leads = (
+        not isinstance(actor, System)
+        and actor.is_active
+        and Membership.objects.filter(team=team, user=actor, is_lead=True).exists()
+    )
+    if leads and not lead_wanted:
+        return
+    raise NotAllowed(user=actor, action=Action.GRANT, target=team)
+
+
+def _validate(instance: User | Team) -> None:
+    exclude = {"password"} if isinstance(instance, User) else set()
+    try:
+        instance.full_clean(exclude=exclude)
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        raise InvalidAccessRequest(" ".join(messages), field=field) from error

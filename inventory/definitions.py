@@ -1,0 +1,68 @@
+"""The slow lane: what is dear to ask about one VM, its definition and its snapshots, and where its NICs are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import F, OuterRef, Q, Subquery
+
+from hypervisor.types import GuestDefinition, SnapshotInfo
+from inventory.models import NIC, VM, SegmentNetwork, Snapshot
+from inventory.snapshot_marks import unmarked
+
+
+@transaction.atomic
+def definition_observed(vm: VM, definition: GuestDefinition, asked_at: datetime) -> None:
+    """Take in a VM's definition, replacing its NICs by those it has now."""
+    vm.title, vm.description = definition.title[:255], definition.description
+    vm.virt_type, vm.machine = definition.virt_type, definition.machine[:60]
+    vm.autostart, vm.persistent = definition.autostart, definition.persistent
+    vm.agent_channel, vm.agent_connected = definition.agent_channel, definition.agent_connected
+    vm.disks = [asdict(disk) for disk in definition.disks]
+    vm.definition_observed_at = asked_at
+    vm.save(
+        update_fields=[
+            "title", "description", "virt_type", "machine", "autostart", "persistent",
+            "agent_channel", "agent_connected", "disks", "definition_observed_at",
+        ]
+    )  # fmt: skip
+    vm.nics.exclude(mac__in=[nic.mac for nic in definition.nics]).delete()
+    for nic in definition.nics:
+        facts = {"source_kind": nic.source_kind[:20], "source": nic.source[:100], "model": nic.model[:30]}
+        NIC.objects.update_or_create(vm=vm, mac=nic.mac, defaults=facts)
+    nic_findings_refresh([vm.pk])
+
+
+@transaction.atomic
+def snapshots_observed(vm: VM, snapshots: Sequence[SnapshotInfo], asked_at: datetime) -> None:
+    """Take in a VM's snapshots. One that is no longer listed is marked missing, not dropped: a job may bring it back."""
+    for info in snapshots:
+        facts = {
+            "description": unmarked(info.description),
+            "created_at": info.created_at,
+            "state": info.state.value,
+            "kind": info.kind.value,
+            "has_memory": info.has_memory,
+            "parent_name": info.parent,
+            "is_current": info.is_current,
+            "observed_at": asked_at,
+            "missing_since": None,
+        }
+        Snapshot.objects.update_or_create(vm=vm, name=info.name, defaults=facts)
+    names = [info.name for info in snapshots]
+    gone = Snapshot.objects.filter(vm=vm, observed_at__lt=asked_at, missing_since=None).exclude(name__in=names)
+    gone.update(missing_since=asked_at, is_current=False)
+
+
+def nic_findings_refresh(vm_ids: Iterable[int] | None = None) -> None:
+    """Mark NICs that are on the network of a segment other than their VM's; by two statements, for some VMs or all."""
+    nics = NIC.objects.all() if vm_ids is None else NIC.objects.filter(vm_id__in=list(vm_ids))
+    owner = SegmentNetwork.objects.filter(name=OuterRef("source")).values("segment_id")[:1]
+    own = VM.objects.filter(pk=OuterRef("vm_id")).values("segment_id")[:1]
+    nics.update(foreign_segment_id=None)
+    nics.annotate(owner=Subquery(owner), own=Subquery(own)).filter(
+        Q(owner__isnull=False) & (Q(own__isnull=True) | ~Q(owner=F("own")))
+    ).update(foreign_segment_id=Subquery(owner))

@@ -1,0 +1,93 @@
+"""Clusters and hosts."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from access.actions import permissions
+from audit.record import Target
+from hypervisor.uri import HostURI
+from inventory.querysets import ClusterQuerySet, HostQuerySet
+
+
+class Cluster(models.Model):
+    """Hosts among which VMs may move."""
+
+    name = models.CharField(max_length=100, unique=True)
+    queue = models.SlugField(
+        max_length=60, default="slipway", help_text="Queue whose workers sit near these hosts."
+    )
+    shared_storage = models.BooleanField(
+        default=False, help_text="All hosts see the same image store at the same path, though libvirt cannot tell."
+    )
+
+    objects = ClusterQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        permissions = permissions()
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def audit_target(self) -> Target:
+        return Target(type="cluster", id=str(self.pk), name=self.name)
+
+
+class Host(models.Model):
+    """A hypervisor. Its address is kept in validated parts; what it said last is beside it, with the time."""
+
+    class Connection(models.TextChoices):
+        UNKNOWN = "unknown", "Not seen yet"
+        ONLINE = "online", "Online"
+        UNREACHABLE = "unreachable", "Unreachable"
+
+    name = models.CharField(max_length=100, unique=True)
+    cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="hosts")
+    scheme = models.CharField(max_length=20)
+    address = models.CharField(max_length=253, blank=True)
+    port = models.PositiveIntegerField(null=True, blank=True)
+    user = models.CharField(max_length=32, blank=True)
+    in_maintenance = models.BooleanField(default=False)
+
+    connection = models.CharField(max_length=12, choices=Connection.choices, default=Connection.UNKNOWN)
+    connection_error = models.CharField(max_length=500, blank=True)
+    observed_at = models.DateTimeField(null=True, blank=True)
+    definitions_observed_at = models.DateTimeField(null=True, blank=True)
+    sync_started_at = models.DateTimeField(null=True, blank=True)
+    host_uuid = models.CharField(max_length=36, blank=True)
+    hostname = models.CharField(max_length=253, blank=True)
+    cpus = models.PositiveIntegerField(default=0)
+    memory_mib = models.PositiveIntegerField(default=0)
+    memory_free_mib = models.PositiveIntegerField(default=0)
+    cpu_model = models.CharField(max_length=100, blank=True)
+    hypervisor = models.CharField(max_length=40, blank=True)
+    hypervisor_version = models.CharField(max_length=30, blank=True)
+    library_version = models.CharField(max_length=30, blank=True)
+    networks = models.JSONField(default=list)
+
+    objects = HostQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        permissions = permissions()
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["scheme", "address", "port", "user"], name="one_host_per_address"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def uri(self) -> HostURI:
+        """The address, built from its parts."""
+        return HostURI(self.scheme, self.address, self.port, self.user)
+
+    @property
+    def is_online(self) -> bool:
+        return self.connection == self.Connection.ONLINE
+
+    def audit_target(self) -> Target:
+        return Target(type="host", id=str(self.pk), uuid=self.host_uuid, name=self.name)

@@ -1,0 +1,45 @@
+"""Segments: the isolation boundary."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from access.actions import permissions
+from audit.record import Target
+from inventory.querysets import SegmentQuerySet
+
+
+class Segment(models.Model):
+    """A part of the estate, with its VMs and its networks, that teams get access to."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.CharField(max_length=500, blank=True)
+
+    objects = SegmentQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        permissions = permissions()
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def audit_target(self) -> Target:
+        return Target(
+            type="segment", id=str(self.pk), name=self.name, segment_id=str(self.pk), segment_name=self.name
+        )
+
+
+class SegmentNetwork(models.Model):
+    """A libvirt network or bridge that belongs to a segment. No two segments share one."""
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="networks")
+    name = models.CharField(max_length=100, unique=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,89 @@
+"""Clusters and hosts: adding, changing, removing."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+
+from access import gate
+from access.actions import Action
+from access.gate import Actor
+from audit.events import EventAction
+from audit.record import record
+from hypervisor.uri import HostURI, InvalidHostURI, parse_host_uri
+from inventory.errors import InvalidInventoryRequest
+from inventory.models import Cluster, Host
+
+
+@transaction.atomic
+def cluster_create(*, actor: Actor, name: str, shared_storage: bool = False, queue: str = "slipway") -> Cluster:
+    """Create a cluster. Needs OPERATE_HOST on everything."""
+    gate.authorise(actor, Action.OPERATE_HOST)
+    cluster = Cluster(name=name.strip(), shared_storage=shared_storage, queue=queue)
+    validate(cluster)
+    cluster.save()
+    record(
+        EventAction.CLUSTER_CREATED,
+        target=cluster,
+        actor=actor,
+        after={"name": cluster.name, "shared_storage": shared_storage},
+    )
+    return cluster
+
+
+def host_address(text: str) -> HostURI:
+    """Read a host's address from a person's text. Raises InvalidInventoryRequest; opens nothing."""
+    try:
+        return parse_host_uri(text, allowed=settings.SLIPWAY_HOST_SCHEMES)
+    except InvalidHostURI as error:
+        raise InvalidInventoryRequest(str(error), field="uri") from error
+
+
+@transaction.atomic
+def host_create(*, actor: Actor, name: str, uri: str, cluster: Cluster) -> Host:
+    """Enrol a host. Needs OPERATE_HOST on its cluster. Raises InvalidInventoryRequest for an address that is not accepted."""
+    gate.authorise(actor, Action.OPERATE_HOST, cluster)
+    address = host_address(uri)
+    host = Host(
+        name=name.strip(),
+        cluster=cluster,
+        scheme=address.scheme,
+        address=address.host,
+        port=address.port,
+        user=address.user,
+    )
+    if Host.objects.filter(
+        scheme=address.scheme, address=address.host, port=address.port, user=address.user
+    ).exists():
+        raise InvalidInventoryRequest("A host with this address is enrolled already.", field="uri")
+    validate(host)
+    host.save()
+    record(EventAction.HOST_CREATED, target=host, actor=actor, after={"uri": str(host.uri), "cluster": cluster.name})
+    return host
+
+
+@transaction.atomic
+def host_delete(*, actor: Actor, host: Host, reason: str = "") -> None:
+    """Remove a host from the inventory. Refused while VMs are placed on it."""
+    gate.authorise(actor, Action.OPERATE_HOST, host)
+    if host.vms.exists():
+        raise InvalidInventoryRequest(f"{host} still has VMs; move them first.")
+    record(EventAction.HOST_DELETED, target=host, actor=actor, reason=reason, before={"uri": str(host.uri)})
+    host.delete()
+
+
+@transaction.atomic
+def host_sync_requested(*, actor: Actor, host: Host) -> None:
+    """Note that somebody wants a host read now; the caller nudges the queue. Needs OPERATE_HOST on the host."""
+    gate.authorise(actor, Action.OPERATE_HOST, host)
+    record(EventAction.HOST_SYNC_REQUESTED, target=host, actor=actor)
+
+
+def validate(instance: models.Model) -> None:
+    """Run the model's validation. Raises InvalidInventoryRequest naming the first bad field."""
+    try:
+        instance.full_clean()
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        raise InvalidInventoryRequest(" ".join(messages), field="" if field == "__all__" else field) from error

@@ -1,0 +1,82 @@
+"""Segments, their networks, and which VM is in which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db import transaction
+
+from access import gate
+from access.actions import Action
+from access.gate import Actor
+from audit.events import EventAction
+from audit.record import record
+from inventory.definitions import nic_findings_refresh
+from inventory.errors import InvalidInventoryRequest
+from inventory.models import VM, Segment, SegmentNetwork
+from inventory.services.hosts import validate
+
+
+@transaction.atomic
+def segment_create(*, actor: Actor, name: str, description: str = "", networks: Sequence[str] = ()) -> Segment:
+    """Create a segment with its networks. Needs ASSIGN_SEGMENT on everything."""
+    gate.authorise(actor, Action.ASSIGN_SEGMENT)
+    segment = Segment(name=name.strip(), description=description)
+    validate(segment)
+    segment.save()
+    _set_networks(segment, networks)
+    record(
+        EventAction.SEGMENT_CREATED,
+        target=segment,
+        actor=actor,
+        after={"name": segment.name, "networks": sorted(networks)},
+    )
+    return segment
+
+
+@transaction.atomic
+def segment_set_networks(*, actor: Actor, segment: Segment, networks: Sequence[str]) -> None:
+    """Replace a segment's networks. Needs ASSIGN_SEGMENT on everything: a network decides whose card is foreign."""
+    gate.authorise(actor, Action.ASSIGN_SEGMENT)
+    before = sorted(segment.networks.values_list("name", flat=True))
+    _set_networks(segment, networks)
+    record(
+        EventAction.SEGMENT_CHANGED,
+        target=segment,
+        actor=actor,
+        before={"networks": before},
+        after={"networks": sorted(networks)},
+    )
+
+
+@transaction.atomic
+def vm_assign_segment(*, actor: Actor, vm: VM, segment: Segment | None, reason: str = "") -> VM:
+    """Put a VM into a segment, or into none. Needs ASSIGN_SEGMENT on the VM and on the segment it goes to."""
+    vm = VM.objects.select_for_update(of=("self",)).select_related("segment").get(pk=vm.pk)
+    gate.authorise(actor, Action.ASSIGN_SEGMENT, vm)
+    if segment is not None:
+        gate.authorise(actor, Action.ASSIGN_SEGMENT, segment)
+    before = vm.segment.name if vm.segment else None
+    vm.segment = segment
+    vm.save(update_fields=["segment"])
+    nic_findings_refresh([vm.pk])
+    record(
+        EventAction.VM_SEGMENT_ASSIGNED,
+        target=vm,
+        actor=actor,
+        reason=reason,
+        before={"segment": before},
+        after={"segment": segment.name if segment else None},
+    )
+    return vm
+
+
+def _set_networks(segment: Segment, networks: Sequence[str]) -> None:
+    taken = SegmentNetwork.objects.filter(name__in=networks).exclude(segment=segment).first()
+    if taken is not None:
+        raise InvalidInventoryRequest(f"The network {taken.name} belongs to another segment.", field="networks")
+    segment.networks.exclude(name__in=networks).delete()
+    for name in networks:
+        network, _ = SegmentNetwork.objects.get_or_create(segment=segment, name=name.strip())
+        validate(network)
+    nic_findings_refresh()

@@ -1,0 +1,1 @@
+"""What carries a job through: claim, heartbeat, phases, and an end in every case."""

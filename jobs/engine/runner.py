@@ -1,0 +1,137 @@
+"""Running one job: claim it, take it through its phases, and bring it to an end whatever happens."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import traceback
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from access.gate import SYSTEM
+from audit.context import acting, acting_as
+from hypervisor.errors import HostUnreachable, HypervisorError, OperationTimeout
+from jobs.engine.context import JobContext
+from jobs.engine.heartbeat import Heartbeat
+from jobs.errors import CancelRequested, Fenced, OperationFailed, OutcomeUnknown, RightWithdrawn
+from jobs.models import Job
+from jobs.operations.registry import operation_named
+from jobs.states import State
+from jobs.transitions import advance
+
+log = logging.getLogger(__name__)
+
+#: A job whose outcome stays unknown is taken up again after 2, 4, 8 ... seconds, at most this long apart,
+LONGEST_PAUSE = timedelta(seconds=60)
+#: and given up after this long: it then fails, saying that a person must look.
+GIVE_UP_AFTER = timedelta(hours=1)
+
+
+def worker_name() -> str:
+    """This worker, as shown on the job: host, process, thread."""
+    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_native_id()}"
+
+
+def run(job_id: UUID) -> None:
+    """Run a queued job to its end. Does nothing for a job that is not queued, or that somebody else claims first."""
+    job = Job.objects.select_related("requested_by", "vm", "host", "cluster").filter(pk=job_id).first()
+    if job is None or job.state != State.QUEUED:
+        return
+    with acting_as(job.requested_by or SYSTEM, via="job", request_id=job.request_id), acting(job_id=str(job.pk)):
+        try:
+            advance(job, State.RUNNING, worker=worker_name(), phase="starting")
+        except Fenced:
+            return
+        with Heartbeat(job) as heartbeat, ExitStack() as resources:
+            context = JobContext(job, operation_named(job.operation), heartbeat, resources)
+            try:
+                _carry_out(context)
+            except Fenced as error:
+                log.warning("job %s: %s; this worker lets it go", job.pk, error)
+
+
+def _carry_out(context: JobContext) -> None:
+    """The phases, and what each way of failing means."""
+    job = context.job
+    try:
+        _phases(context)
+    except Fenced:
+        raise
+    except RightWithdrawn as error:
+        _end(context, State.CANCELLED, error.code, str(error), error)
+    except CancelRequested as error:
+        _end(context, State.CANCELLED, error.code, str(error), error)
+    except OutcomeUnknown as error:
+        _take_up_later(context, str(error))
+    except (HostUnreachable, OperationTimeout) as error:
+        if job.journal.get("began"):
+            _take_up_later(context, str(error))
+        else:
+            _end(context, State.FAILED, error.code, str(error), error)
+    except OperationFailed as error:
+        _end(context, State.FAILED, error.code, str(error), error)
+    except HypervisorError as error:
+        _end(context, State.FAILED, error.code, str(error), error)
+    except Exception as error:
+        log.exception("job %s failed by a bug", job.pk)
+        _end(context, State.ERRORED, "internal_error", f"Slipway failed: {type(error).__name__}.", error)
+
+
+def _phases(context: JobContext) -> None:
+    operation, job = context.operation, context.job
+    began = bool(job.journal.get("began"))
+    if not began:
+        context.check_cancel()
+        context.check_rights()
+        context.begin_phase("precheck")
+        context.progress("checking", 0)
+        operation.precheck(context)
+        context.check_cancel()
+        context.journal(began=True)
+    context.begin_phase("execute")
+    operation.execute(context)
+    context.begin_phase("verify")
+    context.progress("verifying", 99)
+    operation.verify(context)
+    advance(job, State.SUCCEEDED, phase="done", percent=100, detail={"result": job.result})
+
+
+def _end(context: JobContext, state: State, code: str, message: str, error: BaseException) -> None:
+    """Roll back what was begun, then end the job with its reason."""
+    job = context.job
+    trace = "".join(traceback.format_exception(error)) if state is State.ERRORED else ""
+    if job.journal.get("began"):
+        context.begin_phase("rollback")
+        try:
+            message = f"{message} {context.operation.rollback(context, error)}".strip()
+        except Fenced:
+            raise
+        except (HostUnreachable, OperationTimeout, OutcomeUnknown) as problem:
+            _take_up_later(context, f"{message} Undoing it is not finished: {problem}")
+            return
+        except Exception as problem:  # must not hide why the job failed
+            log.exception("job %s: rolling back failed", job.pk)
+            message = f"{message} Undoing it failed too: {problem}"
+            trace += "\nRolling back:\n" + traceback.format_exc()
+    end: dict[str, Any] = {"error_code": code, "error_message": message, "traceback": trace, "phase": "done"}
+    advance(job, state, reason=message, detail={"code": code, "result": job.result}, **end)
+
+
+def _take_up_later(context: JobContext, why: str) -> None:
+    """Leave the job to the sweeper: locks stay, and it resumes from its journal when the host answers again."""
+    job = context.job
+    now = timezone.now()
+    if job.started_at is not None and now - job.started_at > GIVE_UP_AFTER:
+        message = f"The outcome could not be established: {why} Look at the VM on its hosts before working on it."
+        advance(job, State.FAILED, reason=message, error_code="outcome_unknown", error_message=message, phase="done")
+        return
+    pause = min(timedelta(seconds=2**job.attempts), LONGEST_PAUSE)
+    advance(job, State.LOST, reason=why, not_before=now + pause, error_message=why)
+
+

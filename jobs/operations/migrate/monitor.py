@@ -1,0 +1,223 @@
+"""What is seen of a migration while it runs: phases from the hosts' events, progress and convergence from the source's figures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from hypervisor.errors import GuestNotFound, GuestStateInvalid, HypervisorError
+from hypervisor.protocol import Hypervisor
+from hypervisor.types import Activity, EventKind, GuestEvent, MigrationProgress
+from inventory.models import Host
+from jobs.operations.migrate.convergence import Do, Policy, Sample, low_water_percent, next_move
+
+if TYPE_CHECKING:
+    from jobs.engine.context import JobContext
+
+#: Pause between two readings, in seconds.
+READ_EVERY = 0.1
+#: An abort that the hypervisor has not followed within this time is asked for again.
+ABORT_AGAIN_AFTER = 10.0
+
+
+@dataclass
+class Trace:
+    """Moments of one migration, as they were seen."""
+
+    started_at: datetime = field(default_factory=timezone.now)
+    started: float = field(default_factory=time.monotonic)
+    copying: float | None = None
+    suspended: float | None = None
+    resumed: float | None = None
+    postcopy: float | None = None
+    source_gone: float | None = None
+    ended: float | None = None
+
+    def phases(self) -> list[dict[str, Any]]:
+        """The phases that were seen, each with its length in seconds."""
+        marks = [
+            ("preparing", self.started, self.copying or self.suspended),
+            ("warm-up", self.copying, self.suspended),
+            ("stop-and-copy", self.suspended, self.resumed),
+            ("post-copy", self.postcopy, self.ended if self.postcopy else None),
+            ("finishing", self.resumed, self.ended),
+        ]
+        return [
+            {"phase": name, "seconds": round(max(0.0, until - since), 3)}
+            for name, since, until in marks
+            if since is not None and until is not None
+        ]
+
+    @property
+    def event_gap_ms(self) -> int | None:
+        """Between “suspended” on the source and “resumed” on the destination, by this worker's clock."""
+        if self.suspended is None or self.resumed is None:
+            return None
+        return round(max(0.0, self.resumed - self.suspended) * 1000)
+
+
+class Listener:
+    """Follows both hosts' events about one VM, from before the start until stopped."""
+
+    def __init__(self, uuid: str, source: Hypervisor, destination: Hypervisor) -> None:
+        self.trace = Trace()
+        self._uuid = uuid
+        self._subscriptions = [
+            source.watch(self._on_source, lambda reason: None),
+            destination.watch(self._on_destination, lambda reason: None),
+        ]
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        for subscription in self._subscriptions:
+            subscription.stop()
+
+    def _on_source(self, event: GuestEvent) -> None:
+        if event.uuid != self._uuid:
+            return
+        if event.kind is EventKind.SUSPENDED:
+            self.trace.suspended = self.trace.suspended or event.monotonic
+        elif event.kind is EventKind.RESUMED:
+            self.trace.suspended = None  # it failed after the pause, and runs on here
+        elif event.kind is EventKind.STOPPED:
+            self.trace.source_gone = event.monotonic
+
+    def _on_destination(self, event: GuestEvent) -> None:
+        if event.uuid == self._uuid and event.kind is EventKind.RESUMED:
+            self.trace.resumed = self.trace.resumed or event.monotonic
+
+
+class Monitor:
+    """Reads the source's figures until told that the migration ended; shows them, and makes it converge or stops it."""
+
+    def __init__(self, context: JobContext, source: Host, policy: Policy, trace: Trace) -> None:
+        self.context = context
+        self.source = source
+        self.policy = policy
+        self.trace = trace
+        self.samples: list[Sample] = []
+        self.last = MigrationProgress(activity=Activity.NONE)
+        self.downtime_ms = policy.first_downtime_ms
+        self.verdict = ""  # why it was stopped, when the policy stopped it
+        self._raised_at = 0.0
+        self._in_postcopy = False
+        self._abort_asked: float | None = None
+
+    def follow(self, ended: threading.Event) -> None:
+        """Until `ended` is set (the call came back) or, without a call of ours, until the source has no such job any more."""
+        while not ended.wait(READ_EVERY):
+            if not self.read():
+                continue
+            self._steer()
+            if self.context.is_cancelled():
+                self.abort("cancelled")
+
+    def adopt(self) -> None:
+        """Follow a migration that an earlier worker started: until the source has no such job any more."""
+        while self.read():
+            self._steer()
+            if self.context.is_cancelled():
+                self.abort("cancelled")
+            time.sleep(READ_EVERY)
+
+    def read(self) -> bool:
+        """One reading, shown; whether the source still works on it."""
+        try:
+            progress = self.context.on(self.source).migration_progress(self.context.uuid)
+        except GuestNotFound:
+            return False
+        except HypervisorError:
+            if not self.context.on(self.source).is_alive():
+                raise
+            return True  # busy at the switchover: ask again
+        if progress.activity is not Activity.MIGRATION_OUT:
+            return False
+        self.last = progress
+        if progress.memory_total_bytes:
+            self._sample(progress)
+        self._show()
+        return True
+
+    def _sample(self, progress: MigrationProgress) -> None:
+        now = time.monotonic()
+        self.trace.copying = self.trace.copying or now
+        self.samples.append(
+            Sample(
+                at=now - self.trace.started,
+                iteration=progress.iteration,
+                remaining=progress.memory_remaining_bytes,
+                bps=progress.memory_bps,
+                dirty_bps=progress.dirty_bps,
+            )
+        )
+
+    @property
+    def phase(self) -> str:
+        """The phase now, in the field's terms."""
+        if self._in_postcopy:
+            return "post-copy"
+        if self.trace.suspended is not None:
+            return "stop-and-copy"
+        return "warm-up" if self.samples else "preparing"
+
+    def _show(self) -> None:
+        progress = self.last
+        self.context.progress(
+            self.phase,
+            low_water_percent(self.samples, progress.memory_total_bytes),
+            remaining_bytes=progress.memory_remaining_bytes,
+            total_bytes=progress.memory_total_bytes,
+            bps=progress.memory_bps,
+            dirty_bps=progress.dirty_bps,
+            iteration=progress.iteration,
+            throttle_percent=progress.throttle_percent,
+            expected_downtime_ms=progress.downtime_ms,
+            downtime_limit_ms=self.downtime_ms,
+            elapsed_ms=progress.elapsed_ms,
+        )
+
+    def _steer(self) -> None:
+        move = next_move(
+            self.samples,
+            self.policy,
+            downtime_ms=self.downtime_ms,
+            raised_at=self._raised_at,
+            memory_bytes=self.last.memory_total_bytes,
+            in_postcopy=self._in_postcopy,
+        )
+        connection, uuid = self.context.on(self.source), self.context.uuid
+        if move.do is Do.RAISE_DOWNTIME:
+            self.context.undo_effect(
+                "migration_set_downtime",
+                lambda: connection.migration_set_downtime(uuid, move.downtime_ms),
+                host=self.source,
+                milliseconds=move.downtime_ms,
+            )
+            self.downtime_ms, self._raised_at = move.downtime_ms, self.samples[-1].at
+        elif move.do is Do.POSTCOPY:
+            self.context.effect(
+                "migration_start_postcopy", lambda: connection.migration_start_postcopy(uuid), host=self.source
+            )
+            self._in_postcopy, self.trace.postcopy = True, time.monotonic()
+        elif move.do is Do.ABORT:
+            self.abort(move.sentence)
+
+    def abort(self, why: str) -> None:
+        """Ask the source to cancel; never once the guest has stopped for the switch, where it must be let through."""
+        now = time.monotonic()
+        if self._in_postcopy or self.trace.suspended is not None:
+            return
+        if self._abort_asked is not None and now - self._abort_asked < ABORT_AGAIN_AFTER:
+            return
+        self._abort_asked = now
+        self.verdict = self.verdict or why
+        connection, uuid = self.context.on(self.source), self.context.uuid
+        try:
+            self.context.undo_effect("migration_abort", lambda: connection.migration_abort(uuid), host=self.source, why=why)
+        except (GuestStateInvalid, GuestNotFound):
+            return  # it has just ended by itself: the truth decides

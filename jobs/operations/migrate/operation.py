@@ -1,0 +1,250 @@
+"""`vm.migrate`: a running VM to another host of its cluster, with its snapshots."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from access import gate
+from access.actions import Action
+from access.gate import Actor
+from hypervisor.errors import GuestNotFound, HypervisorError
+from hypervisor.types import MigrationProgress, MigrationSpec, PowerState, StateReason
+from inventory.models import VM, Host
+from inventory.syncing import guest_read, vm_details_read
+from jobs.engine.context import JobContext, Verdict
+from jobs.errors import CancelRequested, InvalidRequest, NotAdmitted, OperationFailed
+from jobs.operations.base import Operation
+from jobs.operations.migrate import luggage
+from jobs.operations.migrate.convergence import Policy, policy_named
+from jobs.operations.migrate.destinations import destination_chosen
+from jobs.operations.migrate.monitor import Listener, Monitor, Trace
+from jobs.operations.migrate.prechecks import read_facts, verdicts
+from jobs.operations.migrate.settle import settle
+from jobs.operations.migrate.truth import Truth
+from jobs.operations.params import choice, integer, only
+from jobs.operations.power import refuse_unsettled
+from jobs.operations.waiting import wait_for
+
+
+class Migrate(Operation):
+    """Peer-to-peer live migration: the source's daemon carries it through even when this worker dies."""
+
+    name = "vm.migrate"
+    label = "Migrate"
+    action = Action.MIGRATE
+
+    def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        only(params, "destination", "policy", "bandwidth_mib", "max_downtime_ms")
+        destination = params.get("destination")
+        if destination is not None and (isinstance(destination, bool) or not isinstance(destination, int | str)):
+            raise InvalidRequest("“destination” is a host's id or name.", field="params.destination")
+        return {
+            "destination": destination,
+            "policy": choice(params, "policy", ("gentle", "assured", "pause-ok"), default="gentle"),
+            "bandwidth_mib": integer(params, "bandwidth_mib", default=0, low=0, high=1_000_000),
+            "max_downtime_ms": integer(params, "max_downtime_ms", default=None, low=1, high=2_000_000),
+        }
+
+    def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
+        refuse_unsettled(target)
+        if not target.is_running:
+            raise NotAdmitted("vm_not_running", f"{target} is {target.power_state}; only a running VM migrates live.")
+        host = destination_chosen(actor, target, params["destination"])
+        params["destination"], params["destination_name"] = host.pk, host.name
+
+    def rights(self, context: JobContext) -> None:
+        gate.authorise(context.actor, Action.PLACE, _destination(context))
+
+    def precheck(self, context: JobContext) -> None:
+        source, destination = context.home(), _destination(context)
+        facts = read_facts(context.vm, source, destination, context.on(source), context.on(destination))
+        context.verdicts(verdicts(facts))
+        saved = context.on(source).snapshots_export(context.uuid)
+        context.journal(
+            source=source.pk,
+            destination=destination.pk,
+            xml=facts.definition.xml,
+            persistent=facts.definition.persistent,
+            autostart=facts.definition.autostart,
+            snapshots=luggage.packed(saved),
+        )
+
+    def execute(self, context: JobContext) -> None:
+        source, destination = _hosts(context)
+        policy = policy_named(context.params["policy"], context.params["max_downtime_ms"])
+        if context.job.journal.get("called"):
+            monitor = Monitor(context, source, policy, Trace())
+            problem: HypervisorError | None = None
+            context.progress("finding out")
+        else:
+            luggage.take_off(context, source)
+            monitor, problem = _call(context, source, destination, policy)
+        with context.step("settle", "Ask both hosts where the VM runs") as step:
+            found = settle(context, source, destination, monitor)
+            step.detail = found.value
+        guest_read(destination, context.on(destination), context.uuid)
+        guest_read(source, context.on(source), context.uuid)
+        if found is not Truth.ARRIVED:
+            raise _why_not(context, found, monitor, problem, source)
+        _measure(context, monitor, source, destination)
+        luggage.put_on(context, destination)
+
+    def verify(self, context: JobContext) -> None:
+        source, destination = _hosts(context)
+        connection, uuid = context.on(destination), context.uuid
+        state = connection.guest_state(uuid)
+        listed = {snapshot.name for snapshot in connection.list_snapshots(uuid)}
+        expected = {snapshot.name for snapshot in luggage.unpacked(context)}
+        before = connection.cpu_time_ns(uuid)
+        alive = wait_for(
+            context, lambda: connection.cpu_time_ns(uuid) > before or None, seconds=5, every=0.02, cancellable=False
+        )
+        definition = connection.guest_definition(uuid)
+        errors = connection.disk_errors(uuid)
+        context.verdicts(
+            [
+                Verdict("runs", "See that the VM runs at the destination", state.state is PowerState.RUNNING, "wrong_end_state", f"{context.vm} is {state.state.value} at {destination}.", found=state.reason.value),
+                Verdict("left", "See that the source let it go", not _knows(context, source), "still_at_source", f"{source} still has a definition of {context.vm}."),
+                Verdict("persistent", "See that it is defined as before", definition.persistent == context.job.journal["persistent"], "not_persistent", f"{context.vm} would vanish when it is switched off; define it at {destination}."),
+                Verdict("alive", "See that the guest gets CPU time", alive is True, "guest_not_alive", f"{context.vm} runs by its state, but its CPU time stands still."),
+                Verdict("disks_well", "See that no disk reports an error", not errors, "disk_errors", f"Disks report errors: {', '.join(errors)}."),
+                Verdict("snapshots", "See that every snapshot came along", listed >= expected, "snapshots_lost", f"Missing at {destination}: {', '.join(sorted(expected - listed))}. Their data is in the images.", found=f"{len(expected)}"),
+                Verdict("autostart", "See that autostart is as before", definition.autostart == context.job.journal["autostart"], "autostart_lost", f"Autostart of {context.vm} is not as it was."),
+            ]
+        )  # fmt: skip
+        vm_details_read(context.vm, connection)
+
+    def rollback(self, context: JobContext, error: BaseException) -> str:
+        """The VM is where it is; what travels with it is put back on there."""
+        for host in _hosts(context):
+            if _knows(context, host):
+                luggage.put_on(context, host)
+                guest_read(host, context.on(host), context.uuid)
+                vm_details_read(context.vm, context.on(host))
+                break
+        return ""
+
+
+def _hosts(context: JobContext) -> tuple[Host, Host]:
+    """Source and destination, as journalled before the first effect."""
+    hosts = Host.objects.select_related("cluster").in_bulk([context.job.journal["source"], context.job.journal["destination"]])
+    return hosts[context.job.journal["source"]], hosts[context.job.journal["destination"]]
+
+
+def _destination(context: JobContext) -> Host:
+    return Host.objects.select_related("cluster").get(pk=context.params["destination"])
+
+
+def _call(
+    context: JobContext, source: Host, destination: Host, policy: Policy
+) -> tuple[Monitor, HypervisorError | None]:
+    """Start the migration and follow it to the end of the call. Returns what was seen, and the call's error."""
+    here, there = context.on(source), context.on(destination)
+    spec = MigrationSpec(
+        bandwidth_mib=context.params["bandwidth_mib"],
+        max_downtime_ms=policy.first_downtime_ms,
+        auto_converge=True,
+        allow_postcopy=policy.postcopy,
+        unsafe=source.cluster.shared_storage,
+        persistent=context.job.journal["persistent"],
+    )
+    with context.step("migrate", f"Migrate from {source} to {destination}") as step:
+        context.check_cancel()
+        listener = Listener(context.uuid, here, there)
+        monitor = Monitor(context, source, policy, listener.trace)
+        try:
+            context.journal(called=True)
+            context.progress("preparing", 0)
+            context.effect(
+                "migrate",
+                partial(_blocking_call, context, source, str(destination.uri), spec, monitor),
+                host=source,
+                destination=destination.name,
+                spec={"unsafe": spec.unsafe, "postcopy": spec.allow_postcopy, "downtime_ms": spec.max_downtime_ms},
+            )
+        except HypervisorError as error:
+            step.detail = str(error)
+            return monitor, error
+        finally:
+            listener.stop()
+    return monitor, None
+
+
+def _blocking_call(
+    context: JobContext, source: Host, destination_uri: str, spec: MigrationSpec, monitor: Monitor
+) -> None:
+    """The call that lasts as long as the migration, in a thread of its own, watched from here."""
+    connection, uuid = context.on(source), context.uuid
+    ended = threading.Event()
+    problems: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            connection.migrate(uuid, destination_uri, spec)
+        except BaseException as error:  # handed to the thread that waits
+            problems.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=call, name=f"migrate-{uuid}", daemon=True).start()
+    monitor.follow(ended)
+    if problems:
+        raise problems[0]
+
+
+def _why_not(
+    context: JobContext, found: Truth, monitor: Monitor, problem: HypervisorError | None, source: Host
+) -> Exception:
+    """The sentence for a VM that did not arrive."""
+    if context.is_cancelled() and found is Truth.STAYED:
+        who = context.job.cancel_requested_by
+        return CancelRequested(f"Cancelled by {who}; {context.vm} runs on {source}, as before.")
+    if found is Truth.STOPPED:
+        return OperationFailed("guest_stopped", f"{context.vm} stopped running while it migrated; start it when you know why.")
+    if monitor.verdict:
+        return OperationFailed("not_converging", f"{monitor.verdict} {context.vm} runs on {source}, as before.")
+    why = f": {problem}" if problem else ""
+    code = problem.code if problem else "migration_failed"
+    return OperationFailed(code, f"The migration failed{why}. {context.vm} runs on {source}, as before.")
+
+
+def _measure(context: JobContext, monitor: Monitor, source: Host, destination: Host) -> None:
+    """Write down what was measured: by QEMU (asked of the destination), and by the hosts' events."""
+    trace = monitor.trace
+    trace.ended = trace.ended or max(filter(None, (trace.source_gone, trace.resumed, trace.started)))
+    try:
+        done = context.on(destination).completed_migration(context.uuid)
+    except HypervisorError:
+        done = None  # a daemon that was restarted no longer knows
+    context.result(
+        source=source.name,
+        destination=destination.name,
+        seconds=_seconds(done, trace),
+        downtime_ms=done.downtime_ms if done else trace.event_gap_ms,
+        downtime_event_gap_ms=trace.event_gap_ms,
+        downtime_source="hypervisor" if done else ("events" if trace.event_gap_ms is not None else "not measured"),
+        hypervisor_total_ms=done.elapsed_ms if done else None,
+        iterations=done.iteration if done and done.iteration else monitor.last.iteration,
+        post_copy=trace.postcopy is not None,
+        phases=trace.phases(),
+    )
+
+
+def _seconds(done: MigrationProgress | None, trace: Trace) -> float | None:
+    """How long it took: as seen from here, else by the hypervisor's own count."""
+    if trace.resumed is not None and trace.ended is not None:
+        return round(trace.ended - trace.started, 3)
+    return round(done.elapsed_ms / 1000, 3) if done else None
+
+
+def _knows(context: JobContext, host: Host) -> bool:
+    try:
+        state = context.on(host).guest_state(context.uuid)
+    except GuestNotFound:
+        return False
+    return not (state.state is PowerState.SHUT_OFF and state.reason is StateReason.MIGRATED)
+
+

@@ -1,0 +1,211 @@
+"""What must hold before a migration starts: named verdicts, each with what to do about it. Live and read-only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypervisor.errors import GuestNotFound
+from hypervisor.protocol import Hypervisor
+from hypervisor.types import Activity, GuestDefinition, GuestState, HostFacts, PowerState
+from inventory.models import VM, Host
+from jobs.engine.context import Verdict
+
+#: What QEMU needs beside the guest's memory, in MiB (an ordinary figure for x86 guests without devices of their own).
+OVERHEAD_MIB = 256
+#: From this version on, QEMU keeps the dirty bitmap right under software emulation.
+SAFE_EMULATION = (9, 0, 0)
+#: Disk cache modes with which another host sees what was written.
+SAFE_CACHES = frozenset({"none", "directsync", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything the checks look at, read once from both hosts."""
+
+    vm: VM
+    source: Host
+    destination: Host
+    state: GuestState
+    activity: Activity
+    definition: GuestDefinition
+    there: list[GuestState]
+    source_facts: HostFacts
+    destination_facts: HostFacts
+    networks: list[str]
+    cpu_time_ns: int
+
+
+def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, on_destination: Hypervisor) -> Facts:
+    """Ask both hosts. Raises GuestNotFound when the source does not know the VM, HostUnreachable."""
+    uuid = str(vm.uuid)
+    return Facts(
+        vm=vm,
+        source=source,
+        destination=destination,
+        state=on_source.guest_state(uuid),
+        activity=on_source.activity(uuid),
+        definition=on_source.guest_definition(uuid),
+        there=on_destination.list_guests(),
+        source_facts=on_source.describe_host(),
+        destination_facts=on_destination.describe_host(),
+        networks=on_destination.list_networks(),
+        cpu_time_ns=_cpu_time(on_source, uuid),
+    )
+
+
+def _cpu_time(on_source: Hypervisor, uuid: str) -> int:
+    try:
+        return on_source.cpu_time_ns(uuid)
+    except GuestNotFound:
+        return 0
+
+
+def verdicts(facts: Facts) -> list[Verdict]:
+    """All checks, cheap ones first."""
+    return [
+        identity(facts),
+        name_free(facts),
+        steady(facts),
+        idle(facts),
+        devices(facts),
+        storage(facts),
+        emulation(facts),
+        versions(facts),
+        networks(facts),
+        capacity(facts),
+    ]
+
+
+def identity(facts: Facts) -> Verdict:
+    """The two hosts are two, and the destination has no trace of the VM."""
+    same = facts.source_facts.host_uuid == facts.destination_facts.host_uuid
+    stale = any(guest.uuid == facts.state.uuid for guest in facts.there)
+    why = (
+        f"{facts.source} and {facts.destination} are the same machine."
+        if same
+        else f"{facts.destination} already has a definition of {facts.vm}; remove it there first, a migration would overwrite it."
+    )
+    code = "same_host" if same else "stale_definition"
+    return Verdict("identity", "See that the destination has no trace of the VM", not same and not stale, code, why)
+
+
+def name_free(facts: Facts) -> Verdict:
+    """No other VM of that name at the destination."""
+    clash = any(guest.name == facts.state.name and guest.uuid != facts.state.uuid for guest in facts.there)
+    return Verdict(
+        "name_free",
+        "See that the name is free at the destination",
+        not clash,
+        "name_taken",
+        f"{facts.destination} has another VM named {facts.state.name}; rename one of them.",
+    )
+
+
+def steady(facts: Facts) -> Verdict:
+    """The VM runs."""
+    return Verdict(
+        "steady",
+        "See that the VM runs",
+        facts.state.state is PowerState.RUNNING,
+        "vm_not_running",
+        f"{facts.vm} is {facts.state.state.value}; only a running VM migrates live.",
+        found=facts.state.reason.value,
+    )
+
+
+def idle(facts: Facts) -> Verdict:
+    """The host works on nothing else for this VM."""
+    return Verdict(
+        "idle",
+        "See that the host runs no job on the VM",
+        facts.activity is Activity.NONE,
+        "vm_busy_on_host",
+        f"{facts.source} is working on {facts.vm} ({facts.activity.value}), started outside Slipway; wait for it.",
+    )
+
+
+def devices(facts: Facts) -> Verdict:
+    """No device that is tied to this host."""
+    tied = [*facts.definition.hostdevs, *facts.definition.filesystems]
+    return Verdict(
+        "devices",
+        "See that no device is tied to the host",
+        not tied,
+        "device_tied",
+        f"{', '.join(tied)} cannot leave {facts.source}; detach it first.",
+    )
+
+
+def storage(facts: Facts) -> Verdict:
+    """Every writable disk is on the cluster's shared storage, with a cache mode that other hosts can follow."""
+    writable = [disk for disk in facts.definition.disks if disk.source and not disk.read_only]
+    local = writable if not facts.source.cluster.shared_storage else []
+    cached = [disk.target for disk in writable if disk.source_kind == "file" and disk.cache not in SAFE_CACHES]
+    if local:
+        why = f"The cluster {facts.source.cluster} has no shared storage; {', '.join(d.target for d in local)} would stay behind."
+    else:
+        why = f"Disk {', '.join(cached)} is cached on {facts.source}; set its cache to “none” and restart the VM."
+    return Verdict(
+        "storage",
+        "See that both hosts share every disk",
+        not local and not cached,
+        "storage_not_shared" if local else "disk_cached",
+        why,
+        found=f"{len(writable)} disks, shared by the cluster's declaration",
+    )
+
+
+def emulation(facts: Facts) -> Verdict:
+    """Emulated guests lose memory writes in pre-copy on QEMU before 9.0, unless their kernel flushes the TLB at each entry."""
+    emulated = facts.definition.virt_type == "qemu"
+    version = facts.source_facts.hypervisor_version
+    guarded = "pti=on" in facts.definition.kernel_cmdline.split()
+    return Verdict(
+        "emulation",
+        "See that no memory write is lost under software emulation",
+        not emulated or version >= SAFE_EMULATION or guarded,
+        "emulation_unsafe",
+        f"{facts.vm} runs under software emulation on QEMU {'.'.join(map(str, version))}, which loses memory writes while it "
+        "copies; boot its kernel with pti=on, or use QEMU 9.0.",
+        found="emulated, kernel with pti=on" if emulated and guarded else facts.definition.virt_type,
+    )
+
+
+def versions(facts: Facts) -> Verdict:
+    """The destination's hypervisor is not older."""
+    here, there = facts.source_facts.hypervisor_version, facts.destination_facts.hypervisor_version
+    return Verdict(
+        "versions",
+        "See that the destination's hypervisor is not older",
+        there >= here,
+        "hypervisor_older",
+        f"{facts.destination} runs {'.'.join(map(str, there))}, older than {'.'.join(map(str, here))} here; upgrade it first.",
+        found=".".join(map(str, there)),
+    )
+
+
+def networks(facts: Facts) -> Verdict:
+    """Every NIC finds its network there."""
+    missing = sorted({nic.source for nic in facts.definition.nics if nic.source and nic.source not in facts.networks})
+    return Verdict(
+        "networks",
+        "See that the destination has the VM's networks",
+        not missing,
+        "network_missing",
+        f"{facts.destination} has no network {', '.join(missing)}; define it there first.",
+        found=", ".join(sorted({nic.source for nic in facts.definition.nics})),
+    )
+
+
+def capacity(facts: Facts) -> Verdict:
+    """Free memory there."""
+    needed = facts.state.memory_mib + OVERHEAD_MIB
+    free = facts.destination_facts.memory_free_mib
+    return Verdict(
+        "capacity",
+        "See that the destination has the memory",
+        free >= needed,
+        "memory_short",
+        f"{facts.destination} has {free} MiB free; {facts.vm} needs {needed} MiB.",
+        found=f"{free} MiB free, {needed} MiB needed",
+    )

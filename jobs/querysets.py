@@ -1,0 +1,25 @@
+"""How grants reach jobs: through what they work on."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from access.querysets import ScopedQuerySet
+from jobs.states import LOCKING, TERMINAL
+
+
+class JobQuerySet(ScopedQuerySet):
+    scopes = {
+        "vm": ("vm_id",),
+        "segment": ("vm__segment_id",),
+        "host": ("host_id",),
+        "cluster": ("host__cluster_id", "cluster_id"),
+    }
+
+    def active(self) -> Self:
+        """Jobs that hold their target."""
+        return self.filter(state__in=LOCKING)
+
+    def unfinished(self) -> Self:
+        """Jobs that are not over."""
+        return self.exclude(state__in=TERMINAL)

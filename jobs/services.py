@@ -1,0 +1,116 @@
+"""Submitting and cancelling jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from access import gate
+from access.gate import Actor, System
+from audit.context import current
+from audit.events import EventAction
+from audit.record import record
+from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition, TargetBusy
+from jobs.models import Job, JobLock
+from jobs.operations.registry import operation_named
+from jobs.queue import nudge_on_commit
+from jobs.states import LEASED, State
+from jobs.transitions import advance
+
+
+@transaction.atomic
+def job_submit(
+    *,
+    actor: Actor,
+    operation: str,
+    target: Any,
+    params: Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
+) -> Job:
+    """Accept work on a target: authorise, admit, lock, insert, record, and nudge a worker on commit.
+
+    With an `idempotency_key` that the actor used before for the same request, returns that job. Raises NotVisible, NotAllowed,
+    InvalidRequest, NotAdmitted, TargetBusy, IdempotencyMismatch.
+    """
+    kind = operation_named(operation)
+    digest = _digest(operation, target, params)
+    if idempotency_key is not None and not isinstance(actor, System):
+        earlier = Job.objects.filter(requested_by=actor, idempotency_key=idempotency_key).first()
+        if earlier is not None:
+            if earlier.request_digest != digest:
+                raise IdempotencyMismatch
+            return earlier
+    if target is None or target._meta.model_name != kind.target_kind:
+        raise InvalidRequest(f"{kind.name} works on a {kind.target_kind}.", field="target")
+    gate.authorise(actor, kind.action, target)
+    cleaned = kind.clean(params or {})
+    kind.admit(actor, target, cleaned)
+    job = Job(
+        operation=kind.name,
+        target_name=str(target),
+        params=cleaned,
+        requested_by=None if isinstance(actor, System) else actor,
+        requester_name=actor.username,
+        request_id=current().request_id,
+        idempotency_key=idempotency_key,
+        request_digest=digest,
+        nudged_at=timezone.now(),
+    )
+    setattr(job, kind.target_kind, target)
+    job.save(force_insert=True)
+    _lock(job, kind.lock_targets(target))
+    record(
+        EventAction.JOB_SUBMITTED,
+        target=job,
+        actor=actor,
+        after={"operation": job.operation, "target": job.target_name, "params": cleaned, "state": job.state},
+    )
+    nudge_on_commit(job)
+    return job
+
+
+@transaction.atomic
+def job_cancel(*, actor: Actor, job: Job, reason: str = "") -> Job:
+    """Cancel a job that waits, or ask a running one to stop. Needs the operation's right on the target.
+
+    Asking twice is no error. Raises NotVisible, NotAllowed, InvalidTransition when it is over.
+    """
+    job = Job.objects.select_for_update(of=("self",)).get(pk=job.pk)
+    gate.authorise(actor, operation_named(job.operation).action, job.target)
+    if job.state == State.CANCELLING:
+        return job
+    if job.is_over:
+        raise InvalidTransition(f"The job is over: it {State(job.state).label.lower()}.")
+    asked = {"cancel_requested_at": timezone.now(), "cancel_requested_by": actor.username}
+    if job.state in LEASED:
+        return advance(job, State.CANCELLING, reason=reason, **asked)
+    if job.state == State.LOST:
+        Job.objects.filter(pk=job.pk).update(**asked)  # the worker that takes it up again will stop it
+        record(EventAction.JOB_CANCEL_REQUESTED, target=job, actor=actor, reason=reason)
+        job.refresh_from_db()
+        return job
+    return advance(
+        job, State.CANCELLED, reason=reason, error_code="cancelled",
+        error_message=f"Cancelled by {actor.username} before it began.", **asked,
+    )  # fmt: skip
+
+
+def _lock(job: Job, resources: list[str]) -> None:
+    for resource in sorted(resources):
+        try:
+            with transaction.atomic():
+                JobLock.objects.create(resource=resource, job=job)
+        except IntegrityError as error:
+            holder = JobLock.objects.select_related("job").filter(resource=resource).first()
+            raise TargetBusy(job.target, holder.job if holder else None) from error
+
+
+def _digest(operation: str, target: Any, params: Mapping[str, Any] | None) -> str:
+    """Identifies a request, so that a reused Idempotency-Key with another body is noticed."""
+    body = [operation, target._meta.label if target is not None else "", str(getattr(target, "pk", "")), params or {}]
+    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,67 @@
+"""Changing a job's state: one function, by compare-and-set, with its audit event in the same transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from audit.events import EventAction, Outcome
+from audit.record import record
+from jobs.errors import Fenced, InvalidTransition
+from jobs.models import Job, JobLock
+from jobs.states import LEASED, TERMINAL, State, allowed
+
+_EVENTS: dict[State, tuple[EventAction, Outcome]] = {
+    State.QUEUED: (EventAction.JOB_QUEUED, Outcome.OK),
+    State.RUNNING: (EventAction.JOB_STARTED, Outcome.OK),
+    State.CANCELLING: (EventAction.JOB_CANCEL_REQUESTED, Outcome.OK),
+    State.LOST: (EventAction.JOB_LOST, Outcome.UNKNOWN),
+    State.SUCCEEDED: (EventAction.JOB_SUCCEEDED, Outcome.OK),
+    State.FAILED: (EventAction.JOB_FAILED, Outcome.FAILED),
+    State.ERRORED: (EventAction.JOB_ERRORED, Outcome.FAILED),
+    State.CANCELLED: (EventAction.JOB_CANCELLED, Outcome.OK),
+}
+
+
+@transaction.atomic
+def advance(job: Job, to: State, *, reason: str = "", detail: dict[str, Any] | None = None, **changes: Any) -> Job:
+    """Bring a job from the state and fence it was loaded with to another state, and record it.
+
+    `changes` are further columns written by the same statement. Leaving for a terminal state frees its locks. Raises
+    InvalidTransition when the table forbids it, Fenced when somebody else changed the job meanwhile.
+    """
+    current = State(job.state)
+    if not allowed(current, to):
+        raise InvalidTransition(f"A job that is {current.label.lower()} cannot become {to.label.lower()}.")
+    now = timezone.now()
+    if to is State.RUNNING:
+        changes = {
+            "fence": job.fence + 1,
+            "attempts": job.attempts + 1,
+            "heartbeat_at": now,
+            "started_at": job.started_at or now,
+        } | changes
+    if to in TERMINAL:
+        changes = {"finished_at": now} | changes
+    changed = Job.objects.filter(pk=job.pk, state=current, fence=job.fence).update(state=to, **changes)
+    if not changed:
+        raise Fenced(f"{job} changed meanwhile")
+    job.state = to
+    for name, value in changes.items():
+        setattr(job, name, value)
+    if to in TERMINAL:
+        JobLock.objects.filter(job=job).delete()
+    action, outcome = _EVENTS[to]
+    record(action, target=job, outcome=outcome, reason=reason, before={"state": current}, after={"state": to}, detail=detail)
+    return job
+
+
+def write(job: Job, **changes: Any) -> None:
+    """Write columns of a job that this worker runs. Raises Fenced when it is no longer this worker's."""
+    changed = Job.objects.filter(pk=job.pk, fence=job.fence, state__in=LEASED).update(**changes)
+    if not changed:
+        raise Fenced(f"{job} is no longer ours")
+    for name, value in changes.items():
+        setattr(job, name, value)
