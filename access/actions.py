@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import TextChoices
 
 
@@ -27,6 +29,6 @@ class Action(TextChoices):
     EXPORT = "export", "Export reports"
 
 
-def permissions() -> list[tuple[str, str]]:
+def permissions() -> list[tuple[str, Any]]:
     """The actions as Django permissions, for `Meta.permissions` of each model that grants can name."""
     return [(action.value, action.label) for action in Action]

@@ -31,9 +31,7 @@ class NotAllowed(Refused):
 
     def __init__(self, *, user: Any, action: Action, target: Any) -> None:
         where = f" on {target}" if target is not None else ""
-        super().__init__(
-            f"You do not hold the right “{action.label}”{where}.", user=user, action=action, target=target
-        )
+        super().__init__(f"You do not hold the right “{action.label}”{where}.", user=user, action=action, target=target)
 
 
 class NotVisible(Refused):

@@ -1,7 +1,7 @@
 """The one gate. Lists, details, form choices, actions, the API and running jobs all ask here, and here only.
 
-`can` is `visible_to` on one row, so a list and a check cannot disagree; `actions_on` is the same rule over many objects and
-actions at once, for pages with buttons (a property test holds the two together).
+`can` is `visible_to` on one row, so a list and a check cannot disagree; `actions_on` is the same rule over many
+objects and actions at once, for pages with buttons (a property test holds the two together).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class System:
-    """The installation itself: first start, schedules, the operator at the machine's command line. Holds every right."""
+    """The installation itself: first start, schedules, the operator at the machine's command line. Holds every
+    right.
+    """
 
     pk = None
     username = "system"
@@ -43,13 +45,17 @@ def can(actor: Actor, action: Action, target: Any = None) -> bool:
         return False
     if target is None:
         held = list(rows.everything_held_by(actor).values_list("action", "effect"))
-        return all((needed.value, "allow") in held and (needed.value, "deny") not in held for needed in (Action.VIEW, action))
+        return all(
+            (needed.value, "allow") in held and (needed.value, "deny") not in held for needed in (Action.VIEW, action)
+        )
     queryset: Any = type(target)._default_manager
     return bool(queryset.visible_to(actor, action).filter(pk=target.pk).exists())
 
 
 def authorise(actor: Actor, action: Action, target: Any = None) -> None:
-    """Return if the actor may; else raise NotVisible (nothing there, for this actor) or NotAllowed (seen, but not this)."""
+    """Return if the actor may; else raise NotVisible (nothing there, for this actor) or NotAllowed (seen, but not
+    this).
+    """
     if can(actor, action, target):
         return
     if target is not None and not can(actor, Action.VIEW, target):

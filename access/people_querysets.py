@@ -1,4 +1,6 @@
-"""Who sees which people, teams and grants. These have no permission rows of their own: membership and `everything` decide."""
+"""Who sees which people, teams and grants. These have no permission rows of their own: membership and `everything`
+decide.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class TeamQuerySet(models.QuerySet["Team"]):
 
 class GrantQuerySet(models.QuerySet["Grant"]):
     def visible_to(self, user: Any, action: Action = Action.VIEW) -> Self:
-        """One's own and one's teams' grants; those on a scope where one may grant; all for auditors and granters of everything."""
+        """One's own and one's teams' grants; those on a scope where one may grant; all for auditors and granters of
+        everything.
+        """
         if not _is_active(user):
             return self.none()
         seen = _holds_everywhere(user, Action.GRANT) | _holds_everywhere(user, Action.READ_AUDIT)

@@ -29,8 +29,8 @@ def _covered(user: User, scopes: dict[str, tuple[str, ...]], action: Action, eff
 class ScopedQuerySet(models.QuerySet[M]):
     """A queryset of protected objects.
 
-    `scopes` says how each kind of grant reaches the model: scope name -> paths to that scope's id. A model whose scopes lack
-    "host" cannot be reached by a grant on a host; that is how host grants never reach the VMs on them.
+    `scopes` says how each kind of grant reaches the model: scope name -> paths to that scope's id. A model whose
+    scopes lack "host" cannot be reached by a grant on a host; that is how host grants never reach the VMs on them.
     """
 
     scopes: ClassVar[dict[str, tuple[str, ...]]] = {}

@@ -35,7 +35,10 @@ TEMPLATES = (
         (*_OWNER, Action.PLACE, Action.OPERATE_HOST),
     ),
     RoleTemplate(
-        "auditor", "Auditor", "Reads everything, the audit record included.", (Action.VIEW, Action.READ_AUDIT, Action.EXPORT)
+        "auditor",
+        "Auditor",
+        "Reads everything, the audit record included.",
+        (Action.VIEW, Action.READ_AUDIT, Action.EXPORT),
     ),
     RoleTemplate("administrator", "Administrator", "Holds every action.", tuple(Action)),
 )

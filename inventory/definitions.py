@@ -38,7 +38,9 @@ def definition_observed(vm: VM, definition: GuestDefinition, asked_at: datetime)
 
 @transaction.atomic
 def snapshots_observed(vm: VM, snapshots: Sequence[SnapshotInfo], asked_at: datetime) -> None:
-    """Take in a VM's snapshots. One that is no longer listed is marked missing, not dropped: a job may bring it back."""
+    """Take in a VM's snapshots. One that is no longer listed is marked missing, not dropped: a job may bring it
+    back.
+    """
     for info in snapshots:
         facts = {
             "description": unmarked(info.description),

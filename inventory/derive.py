@@ -1,4 +1,6 @@
-"""Where a VM is and what it does, derived from sightings. One pure decision; nothing else writes a VM's host or state."""
+"""Where a VM is and what it does, derived from sightings. One pure decision; nothing else writes a VM's host or
+state.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Placement:
 def placement(sightings: Sequence[Seen], current_host_id: int | None) -> Placement:
     """Decide where a VM is.
 
-    - The host that runs it has it. Two hosts that ran it at the same time are a split brain; the VM then stays where it was.
+    - The host that runs it has it. Two hosts that ran it at the same time are a split brain; the VM then stays where
+      it was.
     - A running sighting that is older than the other host's start is merely stale: the newer one wins.
     - Not running anywhere: it stays where it was, unless that host no longer has it.
     - A domain waiting for an incoming migration, or left behind by an outgoing one, places no VM.

@@ -1,7 +1,7 @@
 """Writing down what hosts said: sightings first, then the VMs derived from them.
 
-An observation carries the moment just before the host was asked; a row that was written later by a fresher one is left alone,
-so that a slow list cannot overwrite a quick event.
+An observation carries the moment just before the host was asked; a row that was written later by a fresher one is
+left alone, so that a slow list cannot overwrite a quick event.
 """
 
 from __future__ import annotations
@@ -116,11 +116,15 @@ def _save(vm: VM | None, uuid: UUID, row: Sighting, verdict: Placement) -> None:
         vm.name, vm.memory_mib, vm.vcpus = row.name, row.memory_mib, row.vcpus
     vm.save()
     if is_new:
-        record(EventAction.VM_DISCOVERED, target=vm, actor=SYSTEM, after={"host": row.host.name, "state": vm.power_state})
+        record(
+            EventAction.VM_DISCOVERED, target=vm, actor=SYSTEM, after={"host": row.host.name, "state": vm.power_state}
+        )
     elif verdict.is_missing and not was_missing:
         record(EventAction.VM_VANISHED, target=vm, actor=SYSTEM, before={"host": row.host.name})
     elif old_host != vm.host_id and vm.host is not None:
-        record(EventAction.VM_MOVED, target=vm, actor=SYSTEM, before={"host_id": old_host}, after={"host": vm.host.name})
+        record(
+            EventAction.VM_MOVED, target=vm, actor=SYSTEM, before={"host_id": old_host}, after={"host": vm.host.name}
+        )
 
 
 def _seen(row: Sighting) -> Seen:

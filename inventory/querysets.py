@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from access.querysets import ScopedQuerySet
 
+if TYPE_CHECKING:
+    from inventory.models import VM, Cluster, Host, Segment, Snapshot  # noqa: F401 - type parameters
 
-class ClusterQuerySet(ScopedQuerySet):
+
+class ClusterQuerySet(ScopedQuerySet["Cluster"]):
     scopes = {"cluster": ("pk",)}
 
 
-class HostQuerySet(ScopedQuerySet):
+class HostQuerySet(ScopedQuerySet["Host"]):
     scopes = {"host": ("pk",), "cluster": ("cluster_id",)}
 
 
-class SegmentQuerySet(ScopedQuerySet):
+class SegmentQuerySet(ScopedQuerySet["Segment"]):
     scopes = {"segment": ("pk",)}
 
 
-class VMQuerySet(ScopedQuerySet):
+class VMQuerySet(ScopedQuerySet["VM"]):
     """No path from hosts or clusters: a migration must not change who sees a VM."""
 
     scopes = {"vm": ("pk",), "segment": ("segment_id",)}
 
 
-class SnapshotQuerySet(ScopedQuerySet):
+class SnapshotQuerySet(ScopedQuerySet["Snapshot"]):
     scopes = {"vm": ("vm_id",), "segment": ("vm__segment_id",)}

@@ -1,7 +1,7 @@
 """Asking one host what is true, in two lanes, and writing it down.
 
-Fast: one bulk call, every few seconds. Slow: definitions and snapshots VM by VM, less often (they cost a round trip to QEMU
-each). A host that does not answer is marked unreachable; its sightings stay, with their age.
+Fast: one bulk call, every few seconds. Slow: definitions and snapshots VM by VM, less often (they cost a round trip
+to QEMU each). A host that does not answer is marked unreachable; its sightings stay, with their age.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def host_facts_read(host: Host, connection: Hypervisor) -> None:
 def host_unreachable(host: Host, error: HypervisorError) -> None:
     """Note that a host did not answer, and why; its VMs keep what was last seen of them."""
     log.warning("host %s: %s", host.name, error)
-    Host.objects.filter(pk=host.pk).update(
-        connection=Host.Connection.UNREACHABLE, connection_error=str(error)[:500]
-    )
+    Host.objects.filter(pk=host.pk).update(connection=Host.Connection.UNREACHABLE, connection_error=str(error)[:500])
 
 
 def guests_read(host: Host, connection: Hypervisor) -> int:

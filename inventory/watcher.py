@@ -1,7 +1,8 @@
 """The watcher: one thread per host that listens to its events and writes sightings at once.
 
-Events are hints: on each one the host is asked what is true. Events that were missed (the watcher was down, the connection
-broke) are made up for by a full read at every connect. A thread that cannot connect tries again with a growing pause.
+Events are hints: on each one the host is asked what is true. Events that were missed (the watcher was down, the
+connection broke) are made up for by a full read at every connect. A thread that cannot connect tries again with a
+growing pause.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import queue
 import threading
 import time
 
-from django.db import close_old_connections, connection as database
+from django.db import close_old_connections
+from django.db import connection as database
 
 from hypervisor import connect
 from hypervisor.errors import HypervisorError

@@ -89,4 +89,6 @@ class RightWithdrawn(JobError):
 
 
 class Fenced(Exception):
-    """This worker no longer owns the job: its lease ran out and the job was taken up by another. Stop, touch nothing."""
+    """This worker no longer owns the job: its lease ran out and the job was taken up by another. Stop, touch
+    nothing.
+    """

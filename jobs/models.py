@@ -17,8 +17,9 @@ from jobs.states import TERMINAL, State
 class Job(models.Model):
     """One run of an operation on a target. The database owns it: queue messages carry its id and nothing else.
 
-    `fence` grows with each claim; every write of a worker names the fence it claimed with, so that a worker that lost the job
-    can no longer change it. `journal` is what recovery needs, committed before the effect that it is about.
+    `fence` grows with each claim; every write of a worker names the fence it claimed with, so that a worker that
+    lost the job can no longer change it. `journal` is what recovery needs, committed before the effect that it is
+    about.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from access.querysets import ScopedQuerySet
 from jobs.states import LOCKING, TERMINAL
 
+if TYPE_CHECKING:
+    from jobs.models import Job  # noqa: F401 - type parameter
 
-class JobQuerySet(ScopedQuerySet):
+
+class JobQuerySet(ScopedQuerySet["Job"]):
     scopes = {
         "vm": ("vm_id",),
         "segment": ("vm__segment_id",),

@@ -24,7 +24,7 @@ def nudge(job: Job) -> None:
 
     Job.objects.filter(pk=job.pk).update(nudged_at=timezone.now())
     try:
-        run_job.apply_async(args=[str(job.pk)], queue=queue_of(job), retry=False)
+        run_job.apply_async(args=(str(job.pk),), queue=queue_of(job), retry=False)
     except Exception as error:  # whatever the broker's client raises: the job is safe in the database
         log.warning("job %s: the queue did not take the nudge: %s", job.pk, error)
 

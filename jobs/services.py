@@ -34,8 +34,8 @@ def job_submit(
 ) -> Job:
     """Accept work on a target: authorise, admit, lock, insert, record, and nudge a worker on commit.
 
-    With an `idempotency_key` that the actor used before for the same request, returns that job. Raises NotVisible, NotAllowed,
-    InvalidRequest, NotAdmitted, TargetBusy, IdempotencyMismatch.
+    With an `idempotency_key` that the actor used before for the same request, returns that job. Raises NotVisible,
+    NotAllowed, InvalidRequest, NotAdmitted, TargetBusy, IdempotencyMismatch.
     """
     kind = operation_named(operation)
     digest = _digest(operation, target, params)
@@ -86,7 +86,7 @@ def job_cancel(*, actor: Actor, job: Job, reason: str = "") -> Job:
         return job
     if job.is_over:
         raise InvalidTransition(f"The job is over: it {State(job.state).label.lower()}.")
-    asked = {"cancel_requested_at": timezone.now(), "cancel_requested_by": actor.username}
+    asked: dict[str, Any] = {"cancel_requested_at": timezone.now(), "cancel_requested_by": actor.username}
     if job.state in LEASED:
         return advance(job, State.CANCELLING, reason=reason, **asked)
     if job.state == State.LOST:

@@ -1,4 +1,6 @@
-"""The sweeper: every few seconds, makes sure that no job waits for a message that was lost or for a worker that is gone."""
+"""The sweeper: every few seconds, makes sure that no job waits for a message that was lost or for a worker that is
+gone.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,14 @@ def reap() -> int:
 
 
 def take_up() -> int:
-    """Lost jobs that are due go back to the queue; the next worker resumes from the journal and asks the hosts what is true."""
+    """Lost jobs that are due go back to the queue; the next worker resumes from the journal and asks the hosts what
+    is true.
+    """
     count = 0
     due = Q(not_before=None) | Q(not_before__lte=timezone.now())
-    for job in Job.objects.filter(due, state=State.LOST).select_related("vm__host__cluster", "host__cluster", "cluster"):
+    for job in Job.objects.filter(due, state=State.LOST).select_related(
+        "vm__host__cluster", "host__cluster", "cluster"
+    ):
         if _try(job, State.QUEUED, reason="Taken up again.", error_message="", not_before=None):
             nudge(job)
             count += 1
@@ -54,7 +60,9 @@ def nudge_forgotten() -> int:
     """Queued jobs whose nudge was lost."""
     count = 0
     forgotten = Q(nudged_at=None) | Q(nudged_at__lt=timezone.now() - NUDGE_AGAIN_AFTER)
-    for job in Job.objects.filter(forgotten, state=State.QUEUED).select_related("vm__host__cluster", "host__cluster", "cluster"):
+    for job in Job.objects.filter(forgotten, state=State.QUEUED).select_related(
+        "vm__host__cluster", "host__cluster", "cluster"
+    ):
         nudge(job)
         count += 1
     return count

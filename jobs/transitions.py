@@ -54,7 +54,15 @@ def advance(job: Job, to: State, *, reason: str = "", detail: dict[str, Any] | N
     if to in TERMINAL:
         JobLock.objects.filter(job=job).delete()
     action, outcome = _EVENTS[to]
-    record(action, target=job, outcome=outcome, reason=reason, before={"state": current}, after={"state": to}, detail=detail)
+    record(
+        action,
+        target=job,
+        outcome=outcome,
+        reason=reason,
+        before={"state": current},
+        after={"state": to},
+        detail=detail,
+    )
     return job
 
 

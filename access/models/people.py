@@ -16,7 +16,7 @@ class User(AbstractUser):
 
     email = models.EmailField(blank=True)
 
-    objects = UserManager()
+    objects = UserManager()  # type: ignore[misc]  # Django declares it per class
 
     class Meta:
         default_permissions = ()
@@ -43,7 +43,7 @@ class Team(Group):
         "access.User", through="access.Membership", related_name="teams"
     )
 
-    objects = TeamQuerySet.as_manager()
+    objects = TeamQuerySet.as_manager()  # type: ignore[misc,assignment]  # Group declares its own
 
     class Meta:
         default_permissions = ()

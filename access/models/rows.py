@@ -1,7 +1,7 @@
 """The permission rows that the gate reads: one per grant x action x target.
 
-Direct foreign keys (django-guardian's fast form, which also cascades when the object goes), each row also carrying the grant,
-its effect and its end. Written only by `access.services.grants`; never through guardian's `assign_perm`.
+Direct foreign keys (django-guardian's fast form, which also cascades when the object goes), each row also carrying
+the grant, its effect and its end. Written only by `access.services.grants`; never through guardian's `assign_perm`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def _user_meta(name: str) -> list[Any]:
 
 def _team_meta(name: str) -> list[Any]:
     return [
-        models.UniqueConstraint(fields=["group", "permission", "content_object", "grant"], name=f"team_{name}_row_once"),
+        models.UniqueConstraint(
+            fields=["group", "permission", "content_object", "grant"], name=f"team_{name}_row_once"
+        ),
     ]
 
 

@@ -86,7 +86,8 @@ def write_rows(grant: Grant) -> None:
         return
     scope = next(name for name in SCOPES if getattr(grant, f"{name}_id") is not None)
     user_rows, team_rows = row_models(scope)
-    model, holder = (user_rows, {"user": grant.user}) if grant.user else (team_rows, {"group": grant.team})
+    holder: dict[str, Any] = {"user": grant.user} if grant.user else {"group": grant.team}
+    model = user_rows if grant.user else team_rows
     content_type = ContentType.objects.get_for_model(type(grant.target))
     permissions = Permission.objects.filter(content_type=content_type, codename__in=[a.value for a in actions])
     model.objects.filter(grant=grant).delete()

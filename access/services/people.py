@@ -59,9 +59,7 @@ def member_add(*, actor: Actor, team: Team, user: User, is_lead: bool = False) -
     membership, created = Membership.objects.get_or_create(team=team, user=user, defaults={"is_lead": is_lead})
     if not created:
         raise InvalidAccessRequest(f"{user} is in {team} already.", field="user")
-    record(
-        EventAction.MEMBERSHIP_ADDED, target=team, actor=actor, after={"user": user.username, "is_lead": is_lead}
-    )
+    record(EventAction.MEMBERSHIP_ADDED, target=team, actor=actor, after={"user": user.username, "is_lead": is_lead})
     return membership
 
 

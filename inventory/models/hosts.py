@@ -14,9 +14,7 @@ class Cluster(models.Model):
     """Hosts among which VMs may move."""
 
     name = models.CharField(max_length=100, unique=True)
-    queue = models.SlugField(
-        max_length=60, default="slipway", help_text="Queue whose workers sit near these hosts."
-    )
+    queue = models.SlugField(max_length=60, default="slipway", help_text="Queue whose workers sit near these hosts.")
     shared_storage = models.BooleanField(
         default=False, help_text="All hosts see the same image store at the same path, though libvirt cannot tell."
     )

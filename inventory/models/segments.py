@@ -26,9 +26,7 @@ class Segment(models.Model):
         return self.name
 
     def audit_target(self) -> Target:
-        return Target(
-            type="segment", id=str(self.pk), name=self.name, segment_id=str(self.pk), segment_name=self.name
-        )
+        return Target(type="segment", id=str(self.pk), name=self.name, segment_id=str(self.pk), segment_name=self.name)
 
 
 class SegmentNetwork(models.Model):

@@ -9,7 +9,8 @@ from inventory.models.hosts import Host
 
 
 class Sighting(models.Model):
-    """One host's latest word on one domain. Written by the sync and the watcher only; everything about VMs is derived from it.
+    """One host's latest word on one domain. Written by the sync and the watcher only; everything about VMs is
+    derived from it.
 
     `gone_at` is set when the host no longer lists the domain; the row stays, as the memory of where it was.
     """

@@ -36,9 +36,7 @@ class Snapshot(models.Model):
         ordering = ["vm", "created_at", "name"]
         constraints = [
             models.UniqueConstraint(fields=["vm", "name"], name="one_snapshot_per_name_and_vm"),
-            models.UniqueConstraint(
-                fields=["vm"], condition=models.Q(is_baseline=True), name="one_baseline_per_vm"
-            ),
+            models.UniqueConstraint(fields=["vm"], condition=models.Q(is_baseline=True), name="one_baseline_per_vm"),
         ]
 
     def __str__(self) -> str:

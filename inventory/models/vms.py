@@ -91,7 +91,11 @@ class NIC(models.Model):
     source = models.CharField(max_length=100, blank=True)
     model = models.CharField(max_length=30, blank=True)
     foreign_segment = models.ForeignKey(
-        Segment, null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
+        Segment,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
         help_text="Finding: the card is on a network of a segment that is not the VM's.",
     )
 

@@ -42,7 +42,9 @@ def host_address(text: str) -> HostURI:
 
 @transaction.atomic
 def host_create(*, actor: Actor, name: str, uri: str, cluster: Cluster) -> Host:
-    """Enrol a host. Needs OPERATE_HOST on its cluster. Raises InvalidInventoryRequest for an address that is not accepted."""
+    """Enrol a host. Needs OPERATE_HOST on its cluster. Raises InvalidInventoryRequest for an address that is not
+    accepted.
+    """
     gate.authorise(actor, Action.OPERATE_HOST, cluster)
     address = host_address(uri)
     host = Host(
@@ -53,9 +55,7 @@ def host_create(*, actor: Actor, name: str, uri: str, cluster: Cluster) -> Host:
         port=address.port,
         user=address.user,
     )
-    if Host.objects.filter(
-        scheme=address.scheme, address=address.host, port=address.port, user=address.user
-    ).exists():
+    if Host.objects.filter(scheme=address.scheme, address=address.host, port=address.port, user=address.user).exists():
         raise InvalidInventoryRequest("A host with this address is enrolled already.", field="uri")
     validate(host)
     host.save()

@@ -170,7 +170,12 @@ class JobContext:
         with transaction.atomic():
             self.check_fence()
             position = self._next_position()
-            facts = {"title": title, "phase": self._phase_of_steps, "state": Step.State.RUNNING, "started_at": timezone.now()}
+            facts = {
+                "title": title,
+                "phase": self._phase_of_steps,
+                "state": Step.State.RUNNING,
+                "started_at": timezone.now(),
+            }
             step, created = Step.objects.get_or_create(job=self.job, name=name, defaults=facts | {"position": position})
             if not created:
                 Step.objects.filter(pk=step.pk).update(state=Step.State.RUNNING, finished_at=None)

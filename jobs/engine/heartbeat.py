@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 class Heartbeat:
     """Renews the job's lease until left, and notices when it was taken away or a cancel was asked for.
 
-    `lost` is set when the row no longer carries our fence; `cancel_requested` when somebody asked to cancel. A database that does not
-    answer is not a lost lease: the beats go on, and the fence at the next write decides.
+    `lost` is set when the row no longer carries our fence; `cancel_requested` when somebody asked to cancel. A
+    database that does not answer is not a lost lease: the beats go on, and the fence at the next write decides.
     """
 
     def __init__(self, job: Job) -> None:

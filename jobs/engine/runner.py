@@ -133,5 +133,3 @@ def _take_up_later(context: JobContext, why: str) -> None:
         return
     pause = min(timedelta(seconds=2**job.attempts), LONGEST_PAUSE)
     advance(job, State.LOST, reason=why, not_before=now + pause, error_message=why)
-
-

@@ -1,8 +1,9 @@
 """What an operation is: a name, a right, and phases.
 
-`clean` and `admit` run in the request, on what is observed. The rest runs in the worker: `precheck` is live and read-only, `execute` has the
-effects, `verify` asks the hypervisor what is true now, `rollback` undoes what it can. `execute` and `rollback` may be entered again after a crash:
-each begins by asking what is true, and the journal tells what was begun.
+`clean` and `admit` run in the request, on what is observed. The rest runs in the worker: `precheck` is live and
+read-only, `execute` has the effects, `verify` asks the hypervisor what is true now, `rollback` undoes what it can.
+`execute` and `rollback` may be entered again after a crash: each begins by asking what is true, and the journal
+tells what was begun.
 """
 
 from __future__ import annotations
@@ -33,14 +34,18 @@ class Operation(ABC):
         return no_params(params)
 
     def admit(self, actor: Actor, target: Any, params: dict[str, Any]) -> None:
-        """Refuse what the observed facts speak against. Reads the database only. Raises NotAdmitted, NotAllowed, NotVisible."""
+        """Refuse what the observed facts speak against. Reads the database only. Raises NotAdmitted, NotAllowed,
+        NotVisible.
+        """
 
     def lock_targets(self, target: Any) -> list[str]:
         """Resources that the job holds from its submission to its end."""
         return [f"vm:{target.uuid}"] if self.target_kind == "vm" else [f"{self.target_kind}:{target.pk}"]
 
     def rights(self, context: JobContext) -> None:
-        """Check again, in the worker, every right that `admit` asked for beyond `action`. Raises NotAllowed, NotVisible."""
+        """Check again, in the worker, every right that `admit` asked for beyond `action`. Raises NotAllowed,
+        NotVisible.
+        """
 
     def precheck(self, context: JobContext) -> None:
         """Live and read-only. Raises OperationFailed with one reason."""
@@ -53,5 +58,7 @@ class Operation(ABC):
         """Prove the result on the hypervisor. Raises OperationFailed."""
 
     def rollback(self, context: JobContext, error: BaseException) -> str:
-        """Undo what `execute` began, and say so in a sentence ("" when there was nothing to undo). Idempotent; re-enterable."""
+        """Undo what `execute` began, and say so in a sentence ("" when there was nothing to undo). Idempotent;
+        re-enterable.
+        """
         return ""

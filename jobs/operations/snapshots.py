@@ -11,6 +11,7 @@ from django.utils import timezone
 from access.actions import Action
 from access.gate import Actor
 from hypervisor.errors import SnapshotNotFound
+from hypervisor.names import snapshot_name_problem
 from hypervisor.types import Activity, PowerState, SnapshotInfo, StateReason
 from inventory.models import VM, Host, Snapshot
 from inventory.snapshot_marks import described, snapshot_baseline_set, snapshot_forgotten
@@ -38,8 +39,9 @@ class SnapshotCreate(Operation):
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
         only(params, "name", "description", "baseline")
         name = text(params, "name", default="", longest=100)
-        if "/" in name or name.startswith("."):
-            raise InvalidRequest("A snapshot's name has no “/” and does not begin with “.”.", field="params.name")
+        problem = snapshot_name_problem(name) if name else ""
+        if problem:
+            raise InvalidRequest(problem, field="params.name")
         return {
             "name": name,
             "description": text(params, "description", default="", longest=500),
@@ -183,7 +185,9 @@ class SnapshotDelete(Operation):
 
 
 def snapshot_take(context: JobContext, host: Host, name: str, description: str) -> tuple[SnapshotInfo, float]:
-    """Take a snapshot, or adopt the one that an earlier attempt of this job took. Returns it and the seconds it took."""
+    """Take a snapshot, or adopt the one that an earlier attempt of this job took. Returns it and the seconds it
+    took.
+    """
     connection = context.on(host)
     with context.step("create", f"Take the snapshot “{name}”") as step:
         context.progress("saving", 10)
@@ -304,7 +308,9 @@ def unstick(context: JobContext, host: Host) -> bool:
 
 
 def back_on(context: JobContext, host: Host) -> bool:
-    """After a failed revert, which leaves a VM off: start it on its disks as they are, if it ran before; whether that was done."""
+    """After a failed revert, which leaves a VM off: start it on its disks as they are, if it ran before; whether
+    that was done.
+    """
     connection = context.on(host)
     if not context.job.journal.get("was_running"):
         return False

@@ -1,8 +1,8 @@
 """Whether a running migration will end, and what to do when it will not. Pure: samples in, a move out.
 
-A migration ends when what remains can be sent within the downtime limit. Between passes over the memory, `remaining` is a saw-tooth, so it
-is judged where a pass begins. The numbers are those of QEMU (300 ms default limit) and of KubeVirt's stall detector (40 s window, 4 %
-margin; 150 s per GiB in all).
+A migration ends when what remains can be sent within the downtime limit. Between passes over the memory, `remaining`
+is a saw-tooth, so it is judged where a pass begins. The numbers are those of QEMU (300 ms default limit) and of
+KubeVirt's stall detector (40 s window, 4 % margin; 150 s per GiB in all).
 """
 
 from __future__ import annotations
@@ -69,14 +69,22 @@ WAIT = Move(Do.WAIT)
 
 
 def next_move(
-    samples: Sequence[Sample], policy: Policy, *, downtime_ms: int, raised_at: float, memory_bytes: int, in_postcopy: bool
+    samples: Sequence[Sample],
+    policy: Policy,
+    *,
+    downtime_ms: int,
+    raised_at: float,
+    memory_bytes: int,
+    in_postcopy: bool,
 ) -> Move:
     """Decide on the samples so far, oldest first. `downtime_ms` is the limit now in force, set at `raised_at`."""
     if not samples or in_postcopy:
         return WAIT
     now = samples[-1]
     if _silent(samples):
-        return Move(Do.ABORT, sentence=f"Nothing was sent for {SILENT_SECONDS:.0f} s; the link between the hosts is stuck.")
+        return Move(
+            Do.ABORT, sentence=f"Nothing was sent for {SILENT_SECONDS:.0f} s; the link between the hosts is stuck."
+        )
     deadline = max(LEAST_SECONDS, SECONDS_PER_GIB * memory_bytes / GIB)
     boundaries = _boundaries(samples)
     stalled = _stalled(boundaries, now)

@@ -57,5 +57,6 @@ def refuse_unfit(vm: VM, host: Host) -> None:
         raise NotAdmitted("host_offline", f"{host} does not answer at present.")
     if host.memory_free_mib < vm.memory_mib + OVERHEAD_MIB:
         raise NotAdmitted(
-            "memory_short", f"{host} has {host.memory_free_mib} MiB free; {vm} needs {vm.memory_mib + OVERHEAD_MIB} MiB."
+            "memory_short",
+            f"{host} has {host.memory_free_mib} MiB free; {vm} needs {vm.memory_mib + OVERHEAD_MIB} MiB.",
         )

@@ -1,6 +1,8 @@
-"""What libvirt does not carry across by itself: snapshots' metadata (which even forbids the migration), autostart, our mark.
+"""What libvirt does not carry across by itself: snapshots' metadata (which even forbids the migration), autostart,
+our mark.
 
-All of it is in the journal before it is taken off, and putting it on is idempotent, so that a crash at any point loses none.
+All of it is in the journal before it is taken off, and putting it on is idempotent, so that a crash at any point
+loses none.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ def unpacked(context: JobContext) -> list[SavedSnapshot]:
 
 
 def take_off(context: JobContext, source: Host) -> None:
-    """Before the migration: mark the VM with the job, and drop the snapshots' metadata at the source (data stays in the images)."""
+    """Before the migration: mark the VM with the job, and drop the snapshots' metadata at the source (data stays in
+    the images).
+    """
     connection, uuid = context.on(source), context.uuid
     saved = unpacked(context)
     with context.step("luggage_off", "Note what travels along") as step:

@@ -1,4 +1,6 @@
-"""What is seen of a migration while it runs: phases from the hosts' events, progress and convergence from the source's figures."""
+"""What is seen of a migration while it runs: phases from the hosts' events, progress and convergence from the
+source's figures.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,9 @@ class Monitor:
         self._abort_asked: float | None = None
 
     def follow(self, ended: threading.Event) -> None:
-        """Until `ended` is set (the call came back) or, without a call of ours, until the source has no such job any more."""
+        """Until `ended` is set (the call came back) or, without a call of ours, until the source has no such job any
+        more.
+        """
         while not ended.wait(READ_EVERY):
             if not self.read():
                 continue
@@ -218,6 +222,8 @@ class Monitor:
         self.verdict = self.verdict or why
         connection, uuid = self.context.on(self.source), self.context.uuid
         try:
-            self.context.undo_effect("migration_abort", lambda: connection.migration_abort(uuid), host=self.source, why=why)
+            self.context.undo_effect(
+                "migration_abort", lambda: connection.migration_abort(uuid), host=self.source, why=why
+            )
         except (GuestStateInvalid, GuestNotFound):
             return  # it has just ended by itself: the truth decides

@@ -130,7 +130,9 @@ class Migrate(Operation):
 
 def _hosts(context: JobContext) -> tuple[Host, Host]:
     """Source and destination, as journalled before the first effect."""
-    hosts = Host.objects.select_related("cluster").in_bulk([context.job.journal["source"], context.job.journal["destination"]])
+    hosts = Host.objects.select_related("cluster").in_bulk(
+        [context.job.journal["source"], context.job.journal["destination"]]
+    )
     return hosts[context.job.journal["source"]], hosts[context.job.journal["destination"]]
 
 
@@ -203,7 +205,9 @@ def _why_not(
         who = context.job.cancel_requested_by
         return CancelRequested(f"Cancelled by {who}; {context.vm} runs on {source}, as before.")
     if found is Truth.STOPPED:
-        return OperationFailed("guest_stopped", f"{context.vm} stopped running while it migrated; start it when you know why.")
+        return OperationFailed(
+            "guest_stopped", f"{context.vm} stopped running while it migrated; start it when you know why."
+        )
     if monitor.verdict:
         return OperationFailed("not_converging", f"{monitor.verdict} {context.vm} runs on {source}, as before.")
     why = f": {problem}" if problem else ""
@@ -246,5 +250,3 @@ def _knows(context: JobContext, host: Host) -> bool:
     except GuestNotFound:
         return False
     return not (state.state is PowerState.SHUT_OFF and state.reason is StateReason.MIGRATED)
-
-

@@ -156,7 +156,9 @@ def storage(facts: Facts) -> Verdict:
 
 
 def emulation(facts: Facts) -> Verdict:
-    """Emulated guests lose memory writes in pre-copy on QEMU before 9.0, unless their kernel flushes the TLB at each entry."""
+    """Emulated guests lose memory writes in pre-copy on QEMU before 9.0, unless their kernel flushes the TLB at each
+    entry.
+    """
     emulated = facts.definition.virt_type == "qemu"
     version = facts.source_facts.hypervisor_version
     guarded = "pti=on" in facts.definition.kernel_cmdline.split()

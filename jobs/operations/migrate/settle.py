@@ -1,6 +1,7 @@
 """After a migration call came back, failed, or was orphaned: ask both hosts until the VM is settled on one of them.
 
-Only certain situations lead to an effect, and each of those only after two equal readings, apart in time, on both hosts.
+Only certain situations lead to an effect, and each of those only after two equal readings, apart in time, on both
+hosts.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def settle(context: JobContext, source: Host, destination: Host, monitor: Monito
             look(context, source).presence,
             look(context, destination).presence,
         ):
-            raise OutcomeUnknown(f"{source} or {destination} does not answer, so it is not known where {context.vm} runs.")
+            raise OutcomeUnknown(
+                f"{source} or {destination} does not answer, so it is not known where {context.vm} runs."
+            )
         if now in MENDABLE:
             first = _twice(context, source, destination, now, first)
             if first is None:

@@ -36,9 +36,7 @@ class Sight:
     def waits(self) -> bool:
         """Paused for a migration: incoming, or in stop-and-copy."""
         return (
-            self.presence is Presence.HERE
-            and self.state is PowerState.PAUSED
-            and self.reason is StateReason.MIGRATION
+            self.presence is Presence.HERE and self.state is PowerState.PAUSED and self.reason is StateReason.MIGRATION
         )
 
     @property
@@ -54,7 +52,9 @@ class Truth(StrEnum):
     IN_PROGRESS = "in_progress"  # watch it
     ARRIVED = "arrived"  # it runs on D, and only there
     STAYED = "stayed"  # it runs on S, and only there
-    LEFTOVER_DESTINATION = "leftover_destination"  # S runs, D holds the shell of a migration that ended: remove the shell
+    LEFTOVER_DESTINATION = (
+        "leftover_destination"  # S runs, D holds the shell of a migration that ended: remove the shell
+    )
     LEFTOVER_SOURCE = "leftover_source"  # D runs, S is the paused rest: remove the rest
     STRANDED_SOURCE = "stranded_source"  # paused on S, nowhere else: let it run on
     STRANDED_BOTH = "stranded_both"  # paused on both, nobody works: remove D, let S run on

@@ -12,7 +12,13 @@ _INSTALL = re.compile(rf"Inst ({_NAME})(?::[a-z0-9]+)? (?:\[({_VERSION})\] )?\((
 _REMOVE = re.compile(rf"Remv ({_NAME})")
 _INSTALLED = re.compile(rf"({_NAME})\t({_VERSION})\t(...?)$")
 
-ENVIRONMENT = ("env", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "APT_LISTCHANGES_FRONTEND=none", "NEEDRESTART_MODE=l")
+ENVIRONMENT = (
+    "env",
+    "LC_ALL=C",
+    "DEBIAN_FRONTEND=noninteractive",
+    "APT_LISTCHANGES_FRONTEND=none",
+    "NEEDRESTART_MODE=l",
+)
 UPDATE = (*ENVIRONMENT, "apt-get", "-q", "-o", "Acquire::Retries=2", "-o", "APT::Update::Error-Mode=any", "update")
 PLAN = (*ENVIRONMENT, "apt-get", "-q", "-s", "-o", "Debug::NoLocking=1", "--with-new-pkgs", "upgrade")
 INSTALLED = ("dpkg-query", "-W", "-f=${Package}\\t${Version}\\t${db:Status-Abbrev}\\n")
@@ -39,7 +45,9 @@ class Change:
 
 
 def parse_plan(simulation: str) -> list[Change]:
-    """Read the `Inst` lines of a simulated upgrade. Raises UnreadableAnswer on a line that does not parse, or on a removal."""
+    """Read the `Inst` lines of a simulated upgrade. Raises UnreadableAnswer on a line that does not parse, or on a
+    removal.
+    """
     changes = []
     for line in simulation.splitlines():
         if line.startswith("Inst "):

@@ -1,4 +1,6 @@
-"""Talking to the guest through its agent: a few fixed programs by argument list, and nothing it says is believed blindly."""
+"""Talking to the guest through its agent: a few fixed programs by argument list, and nothing it says is believed
+blindly.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,14 @@ class Guest:
 
     def start_unit(self, unit: str, log: str, command: Sequence[str]) -> None:
         """Start a command as a transient unit, which outlives the agent, its upgrade, and this worker."""
-        settings = ("-p", "RemainAfterExit=yes", "-p", f"StandardOutput=append:{log}", "-p", f"StandardError=append:{log}")
+        settings = (
+            "-p",
+            "RemainAfterExit=yes",
+            "-p",
+            f"StandardOutput=append:{log}",
+            "-p",
+            f"StandardError=append:{log}",
+        )
         names = [pair for name in apt.ENVIRONMENT[1:] for pair in ("--setenv", name)]
         self.said(("systemd-run", f"--unit={unit}", "--no-block", *settings, *names, *command))
 
@@ -123,5 +132,3 @@ def tail(result: ExecResult, limit: int = 600) -> str:
     """The end of what a program said, for a person."""
     text = (result.stderr or result.stdout).decode("utf-8", "replace").strip()
     return text[-limit:] or f"exit status {result.exit_code}"
-
-

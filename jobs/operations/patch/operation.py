@@ -50,7 +50,9 @@ class Patch(Operation):
         if not target.is_running:
             raise NotAdmitted("vm_not_running", f"{target} is {target.power_state}; a guest is patched while it runs.")
         if not target.agent_channel:
-            raise NotAdmitted("no_agent", f"{target} has no channel for a guest agent; add one and install qemu-guest-agent.")
+            raise NotAdmitted(
+                "no_agent", f"{target} has no channel for a guest agent; add one and install qemu-guest-agent."
+            )
 
     def precheck(self, context: JobContext) -> None:
         host = context.home()
@@ -117,8 +119,13 @@ class Patch(Operation):
         guest = Guest(context, host)
         snapshot_go_back(context, host, journal["snapshot"])
         with context.step("back", "Wait for the guest to answer again"):
-            if wait_for(context, lambda: guest.answers() or None, seconds=BACK_WITHIN, every=1.0, cancellable=False) is None:
-                raise OperationFailed("guest_not_back", f"The guest does not answer after the revert to {journal['snapshot']}.")
+            if (
+                wait_for(context, lambda: guest.answers() or None, seconds=BACK_WITHIN, every=1.0, cancellable=False)
+                is None
+            ):
+                raise OperationFailed(
+                    "guest_not_back", f"The guest does not answer after the revert to {journal['snapshot']}."
+                )
         with context.step("compare", "Compare the packages with those before") as step:
             left = differences(journal["packages"], guest.packages())
             step.detail = "as before" if not left else f"{len(left)} differ"
@@ -195,7 +202,9 @@ def _apply(context: JobContext, host: Host, guest: Guest, plan: list[apt.Change]
             raise OperationFailed("patch_timeout", f"The update did not end within {seconds} s.")
         if not succeeded:
             status = guest.unit(unit).exit_status
-            raise OperationFailed("patch_failed", f"The update failed in the guest (exit status {status}): {_last_line(output)}")
+            raise OperationFailed(
+                "patch_failed", f"The update failed in the guest (exit status {status}): {_last_line(output)}"
+            )
 
 
 def _check(context: JobContext, guest: Guest, plan: list[apt.Change]) -> None:
@@ -229,5 +238,3 @@ def _last_line(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("E:", "dpkg: error"))]
     return (errors or lines or ["no output"])[-1][:300]
-
-

@@ -1,0 +1,193 @@
+"""The story itself: each scene does one thing for real, says what it measured, and checks that it held."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from portal.demo.client import Api
+from portal.demo.estate import Stage, set_up
+
+PACKAGE = "slipway-hello"
+
+
+@dataclass
+class Story:
+    """The demo's state: who can be played, what was checked."""
+
+    base_url: str
+    lab: dict[str, Any]
+    offer: Callable[[str], None]
+    held: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    stage: Stage | None = None
+    people: dict[str, Api] = field(default_factory=dict)
+
+    def tell(self) -> bool:
+        """Play every scene; whether all of it held."""
+        for scene in (
+            self.setting, self.segments, self.baseline, self.patch, self.broken_patch, self.migration, self.refusals,
+            self.recovery, self.record,
+        ):  # fmt: skip
+            with self._scene(scene):
+                scene()
+        print(f"\n{len(self.held)} checks held, {len(self.broken)} did not.")
+        for sentence in self.broken:
+            print(f"  NOT: {sentence}")
+        return not self.broken
+
+    @contextmanager
+    def _scene(self, scene: Callable[[], None]) -> Iterator[None]:
+        title = (scene.__doc__ or scene.__name__).strip()
+        print(f"\n== {title}", flush=True)
+        began = time.monotonic()
+        try:
+            yield
+        except Exception as error:  # the other scenes are told all the same
+            self.check(False, f"{title}: {error}")
+        print(f"   ({time.monotonic() - began:.1f} s)", flush=True)
+
+    def check(self, holds: bool, sentence: str) -> None:
+        """Note whether something held, and say it."""
+        (self.held if holds else self.broken).append(sentence)
+        print(f"   {'✓' if holds else '✗'} {sentence}", flush=True)
+
+    # -- scenes ------------------------------------------------------------------------------------------------
+
+    def setting(self) -> None:
+        """Hosts, segments, teams and people, through the REST API"""
+        admin = Api(self.base_url, token_for("admin"))
+        self.stage = set_up(admin, self.lab)
+        self.people = {name: Api(self.base_url, token_for(name)) for name in self.stage.users}
+        self.check(len(self.stage.vms) == len(self.lab["guests"]), f"{len(self.stage.vms)} real guests found by the watcher")
+
+    def segments(self) -> None:
+        """Ada of accounting sees accounting's VMs, and no others exist for her"""
+        seen = {vm["name"] for vm in self.people["ada"].get("vms/")["results"]}
+        own = {name for name in self._stage.vms if name.startswith("acct-")}
+        self.check(seen == own, f"Ada's list is {', '.join(sorted(seen))}")
+
+    def baseline(self) -> None:
+        """Ada takes the baseline of the ledger, the snapshot to fall back to"""
+        job = self.people["ada"].job("snapshot.create", self._ledger, baseline=True, description="As installed")
+        self._ended(job, "succeeded")
+        result = job["result"]
+        self.check(result.get("has_memory") is True, f"“{result.get('snapshot')}” with memory, {result.get('seconds')} s")
+
+    def patch(self) -> None:
+        """Ada patches the ledger: plan, snapshot, exactly the plan, health check, keep"""
+        self.offer("1.1")
+        job = self.people["ada"].job("vm.patch", self._ledger)
+        self._ended(job, "succeeded")
+        changed = {(p["package"], p["old"], p["new"]) for p in job["result"].get("packages", [])}
+        self.check(changed == {(PACKAGE, "1.0", "1.1")}, f"changed in the guest: {sorted(changed)}")
+        self._show_steps(job)
+
+    def broken_patch(self) -> None:
+        """The next version is broken: the patch fails in the guest and rolls itself back"""
+        self.offer("1.2")
+        began = time.monotonic()
+        job = self.people["ada"].job("vm.patch", self._ledger)
+        self._ended(job, "failed")
+        print(f"   {(job['error'] or {}).get('message')}")
+        self.check(job["result"].get("rolled_back") is True, f"rolled back and verified, {time.monotonic() - began:.1f} s in all")
+        self.offer("1.1")
+
+    def migration(self) -> None:
+        """Ada moves the running ledger to the other host, snapshots and all"""
+        ada = self.people["ada"]
+        before = {snapshot["name"] for snapshot in ada.get(f"vms/{self._ledger}/snapshots/")["results"]}
+        home = ada.get(f"vms/{self._ledger}/")["host"]["name"]
+        job = ada.job("vm.migrate", self._ledger)
+        self._ended(job, "succeeded")
+        result = job["result"]
+        phases = ", ".join(f"{phase['phase']} {phase['seconds']} s" for phase in result.get("phases", []))
+        print(f"   {result.get('source')} → {result.get('destination')}: {phases}; {result.get('iterations')} iterations")
+        downtime = result.get("downtime_ms")
+        self.check(isinstance(downtime, int) and downtime > 0, f"measured downtime {downtime} ms, {result.get('seconds')} s in all")
+        now = ada.get(f"vms/{self._ledger}/")["host"]["name"]
+        self.check(now == result.get("destination") != home, f"the ledger runs on {now}")
+        after = {snapshot["name"] for snapshot in ada.get(f"vms/{self._ledger}/snapshots/")["results"]}
+        self.check(after == before and bool(before), f"its {len(after)} snapshots came along")
+
+    def refusals(self) -> None:
+        """Who has no right is refused, and who may not see finds nothing"""
+        body = {"operation": "vm.migrate", "target": {"vm": self._ledger}, "params": {}}
+        answer = self.people["vic"].call("POST", "jobs/", body)
+        self.check(answer.status == 403, f"Vic, a viewer, may not migrate it: {answer.status} {_detail(answer.body)}")
+        answer = self.people["eve"].call("POST", "jobs/", body)
+        self.check(answer.status == 404, f"for Eve of engineering it does not exist: {answer.status} {_detail(answer.body)}")
+        answer = self.people["eve"].call("GET", f"vms/{self._ledger}/")
+        self.check(answer.status == 404, f"nor can she look at it: {answer.status}")
+
+    def recovery(self) -> None:
+        """A mistake: back to the baseline within seconds"""
+        ada = self.people["ada"]
+        baseline = next(s for s in ada.get(f"vms/{self._ledger}/snapshots/")["results"] if s["is_baseline"])
+        job = ada.job("snapshot.revert", self._ledger, snapshot=baseline["name"])
+        self._ended(job, "succeeded")
+        self.check(job["state"] == "succeeded", f"the ledger runs as installed again after {job['result'].get('seconds')} s")
+
+    def record(self) -> None:
+        """Aude the auditor reads the record and verifies the chain"""
+        events = self.people["aude"].get("audit-events/?page_size=1")["count"]
+        refused = self.people["aude"].get("audit-events/?action=access.refused")["count"]
+        self.check(refused >= 2, f"{events} events, {refused} refusals among them")
+        report = verified()
+        self.check(report.get("ok") is True, f"the chain is whole: {report.get('sealed')} events sealed")
+
+    # -- helpers -----------------------------------------------------------------------------------------------
+
+    @property
+    def _stage(self) -> Stage:
+        if self.stage is None:
+            raise RuntimeError("the stage was not set")
+        return self.stage
+
+    @property
+    def _ledger(self) -> int:
+        return int(self._stage.vms["acct-ledger"]["id"])
+
+    def _ended(self, job: Any, wanted: str) -> None:
+        why = f": {job['error']['message']}" if job["error"] and job["state"] != wanted else ""
+        self.check(job["state"] == wanted, f"{job['operation']} {job['state']}{why}")
+
+    def _show_steps(self, job: Any) -> None:
+        for step in job["steps"]:
+            print(f"     {step['title']}: {step['state']}{_seconds(step)}")
+
+
+def token_for(username: str) -> str:
+    """An API token, made by the operator's command."""
+    return _manage("token_create", username, "--days", "1").strip()
+
+
+def verified(*, patience: float = 30.0) -> Any:
+    """The verification's report, once the sealer has caught up with what was recorded last."""
+    deadline = time.monotonic() + patience
+    while True:
+        report = json.loads(_manage("audit_verify", "--json", check=False))
+        if not report.get("ok") or not report.get("unsealed") or time.monotonic() > deadline:
+            return report
+        time.sleep(0.3)
+
+
+def _manage(*argv: str, check: bool = True) -> str:
+    done = subprocess.run(
+        [sys.executable, "manage.py", *argv], check=check, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    return done.stdout
+
+
+def _detail(body: Any) -> str:
+    return str(body.get("detail", "")) if isinstance(body, dict) else ""
+
+
+def _seconds(step: Any) -> str:
+    return f" ({step['seconds']:.1f} s)" if isinstance(step.get("seconds"), int | float) else ""

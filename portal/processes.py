@@ -1,0 +1,82 @@
+"""Slipway's processes as command lines, for the supervisor, the tests and the service units alike."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from portal import environment
+from portal.supervisor import Process
+
+#: Jobs and syncs that one worker carries out at once. Threads: libvirt's calls release the interpreter's lock.
+WORKER_THREADS = 12
+
+
+def redis() -> Process:
+    """The private Redis: on a socket, keeping nothing, since the database owns the jobs."""
+    socket = environment.redis_socket()
+    socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    options = {
+        "--port": "0",
+        "--unixsocket": str(socket),
+        "--unixsocketperm": "700",
+        "--save": "",
+        "--appendonly": "no",
+        "--maxmemory-policy": "noeviction",
+        "--loglevel": "warning",
+        "--dir": str(socket.parent),
+    }
+    return Process("redis", ["redis-server", *(word for pair in options.items() for word in pair)])
+
+
+def web() -> Process:
+    """The portal and the API."""
+    address = urlsplit(settings.BASE_URL)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    host = address.hostname if address.hostname in ("127.0.0.1", "localhost", "::1") else "127.0.0.1"
+    return Process(
+        "web",
+        [
+            sys.executable, "-m", "uvicorn", "portal.asgi:application", "--host", str(host), "--port", str(port),
+            "--lifespan", "off", "--no-access-log", "--log-level", "warning",
+        ],
+    )  # fmt: skip
+
+
+def worker(name: str = "worker", queues: str = "slipway", threads: int = WORKER_THREADS) -> Process:
+    """A worker: carries out jobs and syncs."""
+    return Process(
+        name,
+        [
+            sys.executable, "-m", "celery", "-A", "portal", "worker", "--pool", "threads", "--concurrency", str(threads),
+            "--queues", queues, "--hostname", f"{name}@%h", "--without-gossip", "--without-mingle",
+            "--without-heartbeat", "--loglevel", "WARNING",
+        ],
+    )  # fmt: skip
+
+
+def scheduler() -> Process:
+    """Celery beat with its static schedule."""
+    schedule = Path(settings.DATA_DIR) / "scheduler" / "schedule"
+    schedule.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    argv = ["-m", "celery", "-A", "portal", "beat", "--schedule", str(schedule), "--loglevel", "WARNING", "--pidfile="]
+    return Process("scheduler", [sys.executable, *argv])
+
+
+def watcher() -> Process:
+    """Follows the hosts' events."""
+    return Process("watcher", [sys.executable, "manage.py", "watcher"])
+
+
+def sealer() -> Process:
+    """Seals the audit record."""
+    return Process("sealer", [sys.executable, "manage.py", "sealer"])
+
+
+def all_processes() -> list[Process]:
+    """What `script/server` runs, in the order of starting."""
+    needs_redis = settings.CELERY_BROKER_URL == f"redis+socket://{environment.redis_socket()}"
+    return [*([redis()] if needs_redis else []), sealer(), web(), worker(), scheduler(), watcher()]
