@@ -1,0 +1,65 @@
+"""`manage.py audit_verify`: is the record whole?"""
+
+from __future__ import annotations
+
+import getpass
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from audit.context import acting
+from audit.events import EventAction, Outcome
+from audit.record import record_alone
+from audit.verify import Report, verify
+
+
+class Command(BaseCommand):
+    """Ends with status 0 when the record is whole, with 1 and the first broken place when it is not."""
+
+    help = "Verify the audit record: every row against its seal, every seal against the one before and the anchors."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """`--json` for programs, `--no-record` for a copy that must not be written to."""
+        parser.add_argument("--json", action="store_true", help="Print the report as one JSON object.")
+        parser.add_argument("--no-record", action="store_true", help="Do not write down that the record was verified.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run; exits with status 1 when the record is broken."""
+        try:
+            report = verify()
+        except PermissionError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(json.dumps(asdict(report)) if options["json"] else _in_words(report))
+        if not options["no_record"]:
+            self._write_down(report)
+        if not report.ok:
+            raise SystemExit(1)
+
+    def _write_down(self, report: Report) -> None:
+        try:
+            with acting(actor_name=f"{getpass.getuser()} (command line)", via="cli"):
+                record_alone(
+                    EventAction.AUDIT_VERIFIED,
+                    outcome=Outcome.OK if report.ok else Outcome.FAILED,
+                    detail=asdict(report),
+                )
+        except DatabaseError as error:
+            self.stderr.write(f"That the record was verified could not be written down: {error}")
+
+
+def _in_words(report: Report) -> str:
+    age = report.oldest_unsealed_seconds
+    lines = [
+        f"Events: {report.events}; sealed and checked: {report.sealed}; waiting for the sealer: {report.unsealed}"
+        + ("." if age is None else f", the oldest for {age:.1f} s."),
+        *(f"Remark: {remark}" for remark in report.remarks),
+    ]
+    if report.first_break is None:
+        lines.append(f"The record is whole: {report.head_sequence} seals, and the anchors agree.")
+    else:
+        lines.append(f"The record is BROKEN: {report.first_break.sentence}")
+    return "\n".join(lines)

@@ -1,0 +1,130 @@
+"""The two tables, read as the driver returns them, in the canonical order: for the sealer and for the verification."""
+
+# ruff: noqa: S608 (the statements are made of this file's constants; what varies is bound)
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import OperationalError, connection
+
+from audit.canonical import EVENT_COLUMNS
+
+#: Below every id but one. (PostgreSQL reads that one, -2**63, as a numeric, and would then not use the index.)
+LOWEST = -(2**63) + 1
+
+_ID = EVENT_COLUMNS.index("id")
+_SEAL_COLUMNS = ("sequence", "event_id", "previous_mac", "mac", "key_id", "sealed_at")
+_UNSEALED = "NOT EXISTS (SELECT 1 FROM audit_auditseal s WHERE s.event_id = e.id)"
+_PAGE_OF_SEALS = "(SELECT * FROM audit_auditseal WHERE sequence > %s ORDER BY sequence LIMIT %s) s"
+# One look-up for each seal. Left to itself, PostgreSQL reads the events from the first one on, for every page again.
+_EVENT_OF_SEAL = {
+    "sqlite": "audit_auditevent e ON e.id = s.event_id",
+    "postgresql": "LATERAL (SELECT * FROM audit_auditevent f WHERE f.id = s.event_id LIMIT 1) e ON true",
+}
+
+
+class SealedRow(NamedTuple):
+    """A seal, and the event that it names, in the order of EVENT_COLUMNS; None when there is no such event."""
+
+    sequence: int
+    event_id: int
+    previous_mac: str
+    mac: str
+    key_id: str
+    sealed_at: Any
+    event: Sequence[Any] | None
+
+
+class Backlog(NamedTuple):
+    """The events without a seal: how many, and the text of the oldest one's time."""
+
+    events: int
+    oldest_at: str | None
+
+
+def event_id(row: Sequence[Any]) -> int:
+    """The id of an event's row."""
+    return int(row[_ID])
+
+
+def events_after(after: int, limit: int) -> list[tuple[Any, ...]]:
+    """The next events above an id, at most `limit`."""
+    return _fetch(f"SELECT {_events()} FROM audit_auditevent e WHERE e.id > %s ORDER BY e.id LIMIT %s", [after, limit])
+
+
+def unsealed_ids(after: int, limit: int) -> list[int]:
+    """Ids above `after` of events without a seal, in order, at most `limit`. Reads both tables' indexes through."""
+    statement = f"SELECT e.id FROM audit_auditevent e WHERE {_UNSEALED} AND e.id > %s ORDER BY e.id LIMIT %s"
+    return [found for (found,) in _fetch(statement, [after, limit])]
+
+
+def unsealed_among(ids: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Events without a seal among these ids, by id."""
+    if not ids:
+        return []
+    places = ", ".join(["%s"] * len(ids))
+    statement = f"SELECT {_events()} FROM audit_auditevent e WHERE {_UNSEALED} AND e.id IN ({places}) ORDER BY e.id"
+    return _fetch(statement, list(ids))
+
+
+def first_unsealed(*, below: int, before: datetime) -> int | None:
+    """The lowest id without a seal that is under `below` and whose event happened before a time."""
+    parameters = [below, connection.ops.adapt_datetimefield_value(before)]
+    condition = f"{_UNSEALED} AND e.id < %s AND e.at < %s"
+    found = _fetch(f"SELECT e.id FROM audit_auditevent e WHERE {condition} ORDER BY e.id LIMIT 1", parameters)
+    return int(found[0][0]) if found else None
+
+
+def sealed_after(sequence: int, limit: int) -> list[SealedRow]:
+    """The next seals above a sequence number, at most `limit`, each with its event."""
+    seal = ", ".join(_column("s", name) for name in _SEAL_COLUMNS)
+    tables = f"{_PAGE_OF_SEALS} LEFT JOIN {_EVENT_OF_SEAL[connection.vendor]}"
+    found = _fetch(f"SELECT {seal}, {_events()} FROM {tables} ORDER BY s.sequence", [sequence, limit])
+    return [SealedRow._make((*row[:6], row[6:] if row[6 + _ID] is not None else None)) for row in found]
+
+
+def backlog() -> Backlog:
+    """How much waits for a seal."""
+    columns = f"COUNT(*), {_as_text('MIN(e.at)')}"
+    count, oldest = _fetch(f"SELECT {columns} FROM audit_auditevent e WHERE {_UNSEALED}", [])[0]
+    return Backlog(count, oldest)
+
+
+def _events() -> str:
+    return ", ".join(_column("e", name) for name in EVENT_COLUMNS)
+
+
+def _column(table: str, name: str) -> str:
+    column = f'{table}."{name}"'
+    return _as_text(column) if name in ("at", "sealed_at") else column
+
+
+def _as_text(time: str) -> str:
+    # As text, because a database can hold what Python's datetime can't: infinity, years before Christ, rubbish.
+    return f"({time} AT TIME ZONE 'UTC')::text" if connection.vendor == "postgresql" else f"CAST({time} AS TEXT)"
+
+
+def _fetch(statement: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall())
+        except OperationalError as error:
+            if "decode to UTF-8" not in str(error):
+                raise
+    return _fetch_undecodable(statement, parameters)
+
+
+def _fetch_undecodable(statement: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+    """Read again what somebody filled with bytes that are no text (SQLite keeps them); they come as lone surrogates."""
+    raw: Any = connection.connection
+    usual, raw.text_factory = raw.text_factory, lambda content: content.decode("utf-8", "surrogateescape")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall())
+    finally:
+        raw.text_factory = usual

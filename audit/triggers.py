@@ -1,0 +1,98 @@
+"""The database's own rules that keep the record append-only, on SQLite and on PostgreSQL.
+
+They stop every program that works with the database's ordinary means, Slipway's own code included. Who owns the
+database can lift them; what was done then, the seals and the anchors show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from django.db import connection as default_connection
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+EVENTS = "audit_auditevent"
+SEALS = "audit_auditseal"
+#: What makes a row the same row: an insert that would replace one is refused.
+_IDENTITIES = {EVENTS: ("id",), SEALS: ("sequence", "event_id")}
+_KINDS = {"sqlite": ("update", "delete", "replace"), "postgresql": ("update", "delete", "truncate")}
+
+
+def names(vendor: str) -> list[str]:
+    """The names of the triggers that a database of this kind must have."""
+    return [f"{table}_no_{kind}" for table in _IDENTITIES for kind in _KINDS[vendor]]
+
+
+def creation(vendor: str) -> list[str]:
+    """The statements that create the triggers. Raises KeyError for a database that Slipway doesn't know."""
+    if vendor == "sqlite":
+        return [_sqlite_trigger(table, kind) for table in _IDENTITIES for kind in _KINDS[vendor]]
+    function = (
+        "CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation'; END $$"
+    )
+    statements = [function]
+    for table in _IDENTITIES:
+        for kind in _KINDS[vendor]:
+            name = f"{table}_no_{kind}"
+            # By statement, so that one that happens to hit no row is refused too.
+            statements.append(
+                f"CREATE TRIGGER {name} BEFORE {kind.upper()} ON {table} "
+                "FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"
+            )
+            # Always: not silenced by session_replication_role = replica.
+            statements.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+    return statements
+
+
+def removal(vendor: str) -> list[str]:
+    """The statements that remove the triggers."""
+    if vendor == "sqlite":
+        return [f"DROP TRIGGER IF EXISTS {name}" for name in names(vendor)]
+    dropped = [
+        f"DROP TRIGGER IF EXISTS {table}_no_{kind} ON {table}" for table in _IDENTITIES for kind in _KINDS[vendor]
+    ]
+    return [*dropped, "DROP FUNCTION IF EXISTS audit_refuse()"]
+
+
+def missing(connection: BaseDatabaseWrapper = default_connection) -> list[str]:
+    """The names of the triggers that are not there (or, on PostgreSQL, not always in force)."""
+    query = (
+        "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        if connection.vendor == "sqlite"
+        else "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled = 'A'"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        present = {name for (name,) in cursor.fetchall()}
+    return [name for name in names(connection.vendor) if name not in present]
+
+
+@contextmanager
+def lifted(connection: BaseDatabaseWrapper = default_connection) -> Iterator[None]:
+    """For tests: no triggers inside the block, all of them again after it."""
+    _execute(connection, removal(connection.vendor))
+    try:
+        yield
+    finally:
+        _execute(connection, creation(connection.vendor))
+
+
+def _execute(connection: BaseDatabaseWrapper, statements: list[str]) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def _sqlite_trigger(table: str, kind: str) -> str:
+    refusal = f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+    if kind != "replace":
+        return f"CREATE TRIGGER {table}_no_{kind} BEFORE {kind.upper()} ON {table} {refusal}"
+    # INSERT OR REPLACE removes the old row without firing a DELETE trigger (recursive_triggers is off by default).
+    same = " OR ".join(f"{column} = NEW.{column}" for column in _IDENTITIES[table])
+    there = f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 (constants of this file)
+    return f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {there} {refusal}"

@@ -1,0 +1,277 @@
+"""Verification: compute every code again from every stored column, and compare the chain with its anchors.
+
+Reads in pages, so that memory does not grow with the record. Stops at the first broken place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db.models import Max, Min
+
+from audit import rows, triggers
+from audit.anchors import Anchor, AnchorFile, BadLine
+from audit.canonical import EVENT_COLUMNS, Unreadable, event_bytes, instant
+from audit.chain import GENESIS, seal_mac
+from audit.keys import SealKey, seal_key
+from audit.models import AuditEvent, AuditSeal
+from audit.values import line
+
+PAGE = 2000
+#: A running sealer passes over nothing for longer than this, but an event of a transaction that is open that long.
+UNSEALED_GRACE = timedelta(seconds=60)
+#: Beyond this, an event that is sealed after a younger one is remarked upon: no transaction is open that long.
+OUT_OF_TIME = timedelta(minutes=10)
+_AT = EVENT_COLUMNS.index("at")
+_ACTION = EVENT_COLUMNS.index("action")
+
+
+class BreakKind(enum.StrEnum):
+    """In which way the record is broken."""
+
+    KEY_MISSING = "key_missing"
+    KEY_UNKNOWN = "key_unknown"
+    SEAL_MISSING = "seal_missing"
+    LINK = "link"
+    EVENT_MISSING = "event_missing"
+    ALTERED = "altered"
+    UNSEALED = "unsealed"
+    ANCHORS_MISSING = "anchors_missing"
+    ANCHOR_LINE = "anchor_line"
+    ANCHOR_DIFFERS = "anchor_differs"
+    TRUNCATED = "truncated"
+
+
+_ANCHOR_KINDS = frozenset(
+    {BreakKind.ANCHORS_MISSING, BreakKind.ANCHOR_LINE, BreakKind.ANCHOR_DIFFERS, BreakKind.TRUNCATED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The first broken place. `sequence` and `event_id` are None where the place has none."""
+
+    kind: BreakKind
+    sequence: int | None
+    event_id: int | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a verification found.
+
+    `events` are in the table; `sealed` were checked, up to the first break if there is one; `unsealed` wait for the
+    sealer, the oldest for `oldest_unsealed_seconds`. `anchor_ok`: every anchor up to the break agrees with the chain.
+    `remarks` are no breaks but worth a look, such as triggers that are not there.
+    """
+
+    ok: bool
+    events: int
+    sealed: int
+    unsealed: int
+    head_sequence: int
+    first_break: Break | None
+    anchor_ok: bool
+    oldest_unsealed_seconds: float | None
+    remarks: tuple[str, ...] = ()
+
+
+class _Broken(Exception):
+    def __init__(
+        self, kind: BreakKind, sentence: str, sequence: int | None = None, event_id: int | None = None
+    ) -> None:
+        super().__init__(sentence)
+        self.place = Break(kind, sequence, event_id, sentence)
+
+
+def verify(*, key: SealKey | None = None, anchor_file: Path | None = None) -> Report:
+    """Verify the whole record; the key and the anchor file are those of the settings unless given.
+
+    Never writes. Raises PermissionError when others can read the key file, and database errors.
+    """
+    key = key or seal_key(Path(settings.SLIPWAY_SEAL_KEY_FILE), create=False)
+    scan = _Scan()
+    found: Break | None = None
+    try:
+        scan.run(key, anchor_file or Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE))
+        _check_unsealed()
+    except _Broken as broken:
+        found = broken.place
+    waiting = rows.backlog()
+    return Report(
+        ok=found is None,
+        events=AuditEvent.objects.count(),
+        sealed=scan.checked,
+        unsealed=waiting.events,
+        head_sequence=AuditSeal.objects.aggregate(head=Max("sequence"))["head"] or 0,
+        first_break=found,
+        anchor_ok=found is None or found.kind not in _ANCHOR_KINDS,
+        oldest_unsealed_seconds=_age(waiting.oldest_at),
+        remarks=(*scan.remarks(), *(f"The trigger {name} is not in the database." for name in triggers.missing())),
+    )
+
+
+class _Scan:
+    """One walk along the chain and the anchors side by side."""
+
+    def __init__(self) -> None:
+        self.checked = 0
+        self._mac = GENESIS
+        self._latest = ""
+        self._out_of_time = 0
+        self._first_out_of_time: rows.SealedRow | None = None
+
+    def run(self, key: SealKey | None, path: Path) -> None:
+        """Walk to the end. Raises _Broken at the first place that is not as the sealer left it."""
+        first = AuditSeal.objects.aggregate(first=Min("sequence"))["first"]
+        if key is None:
+            if first is not None:
+                raise _Broken(BreakKind.KEY_MISSING, "The record has seals, but the key that checks them is not there.")
+            return
+        # How long the anchor file is now, before the chain is read: what it says then, the chain must already hold.
+        anchors = _anchors(AnchorFile(path, key), sealed=first is not None)
+        anchor = self._next_anchor(anchors, at=0, mac=GENESIS, pending=None)
+        if first is not None and first < 1:
+            raise _Broken(BreakKind.SEAL_MISSING, f"There is a seal with the number {first}; the first is 1.", first)
+        for row in _sealed():
+            self._check(key, row)
+            anchor = self._next_anchor(anchors, at=row.sequence, mac=row.mac, pending=anchor)
+        if anchor is not None:
+            raise _Broken(
+                BreakKind.TRUNCATED,
+                f"The record ends at seal {self.checked}, but at {anchor.at} it held seal {anchor.sequence}: "
+                "its end was cut off, or an old copy was put back.",
+                self.checked + 1,
+            )
+
+    def remarks(self) -> Iterator[str]:
+        """What is no break, because an honest accident explains it too."""
+        if self._first_out_of_time is not None:
+            first = self._first_out_of_time
+            yield (
+                f"Events that happened over 10 minutes before one sealed earlier: {self._out_of_time}, the first is "
+                f"event {first.event_id}, seal {first.sequence}. A clock was set back, or they were put in later."
+            )
+
+    def _check(self, key: SealKey, row: rows.SealedRow) -> None:
+        where = {"sequence": row.sequence, "event_id": row.event_id}
+        expected = self.checked + 1
+        if row.sequence != expected:
+            raise _Broken(
+                BreakKind.SEAL_MISSING, f"Seal {expected} is missing: the next one there is {row.sequence}.", expected
+            )
+        if row.key_id != key.id:
+            sentence = (
+                f"Seal {row.sequence} was made with another key ({row.key_id!r}) than this record's ({key.id!r})."
+            )
+            raise _Broken(BreakKind.KEY_UNKNOWN, sentence, **where)
+        if row.previous_mac != self._mac:
+            sentence = f"Seal {row.sequence} does not follow seal {expected - 1}: one of the two was altered."
+            raise _Broken(BreakKind.LINK, sentence, **where)
+        if row.event is None:
+            sentence = f"Event {row.event_id}, which seal {row.sequence} was made for, is missing."
+            raise _Broken(BreakKind.EVENT_MISSING, sentence, **where)
+        right = None
+        with contextlib.suppress(Unreadable):
+            right = seal_mac(
+                key,
+                sequence=row.sequence,
+                event_id=row.event_id,
+                previous_mac=row.previous_mac,
+                sealed_at=row.sealed_at,
+                event=event_bytes(row.event),
+            )
+        if row.mac != right:
+            action = line(row.event[_ACTION], 64)
+            sentence = f"Event {row.event_id} ({action}) or its seal, number {row.sequence}, was altered."
+            raise _Broken(BreakKind.ALTERED, sentence, **where)
+        self.checked, self._mac = row.sequence, row.mac
+        self._note_time(row, row.event[_AT])
+
+    def _note_time(self, row: rows.SealedRow, at: str) -> None:
+        if at >= self._latest:
+            self._latest = at
+        elif _moment(self._latest) - _moment(at) > OUT_OF_TIME:
+            self._out_of_time += 1
+            self._first_out_of_time = self._first_out_of_time or row
+
+    def _next_anchor(self, anchors: Iterator[Anchor], *, at: int, mac: str, pending: Anchor | None) -> Anchor | None:
+        """Check the anchors of seal `at`; returns the first one of a later seal, or None when there is none."""
+        anchor = pending or next(anchors, None)
+        while anchor is not None and anchor.sequence == at:
+            if anchor.mac != mac:
+                raise _Broken(
+                    BreakKind.ANCHOR_DIFFERS,
+                    f"Seal {at} is not the one that was written down at {anchor.at}: the record was made anew.",
+                    at,
+                )
+            anchor = next(anchors, None)
+        return anchor
+
+
+def _anchors(file: AnchorFile, *, sealed: bool) -> Iterator[Anchor]:
+    if not file.path.exists():
+        if sealed:
+            raise _Broken(
+                BreakKind.ANCHORS_MISSING, f"The record has seals, but its anchor file {file.path} is missing."
+            )
+        return iter(())
+    return _as_breaks(file.read(file.size()), sealed=sealed)
+
+
+def _as_breaks(anchors: Iterator[Anchor], *, sealed: bool) -> Iterator[Anchor]:
+    any_line = False
+    try:
+        for anchor in anchors:
+            any_line = True
+            yield anchor
+    except BadLine as error:
+        raise _Broken(BreakKind.ANCHOR_LINE, str(error)) from error
+    if sealed and not any_line:
+        raise _Broken(BreakKind.ANCHORS_MISSING, "The record has seals, but its anchor file is empty.")
+
+
+def _sealed() -> Iterator[rows.SealedRow]:
+    after = 0
+    while page := rows.sealed_after(after, PAGE):
+        yield from page
+        after = page[-1].sequence
+
+
+def _check_unsealed() -> None:
+    """An event without a seal is a break only where later ones were sealed well after it: it was put in behind them.
+
+    Waiting for a sealer that is down is none, nor is a late commit: neither lets later events get far ahead.
+    """
+    last = AuditSeal.objects.order_by("-sequence").first()
+    if last is None:
+        return
+    highest = AuditSeal.objects.aggregate(highest=Max("event_id"))["highest"]
+    old = last.sealed_at - UNSEALED_GRACE
+    unsealed = rows.first_unsealed(below=highest or 0, before=old)
+    if unsealed is not None:
+        raise _Broken(
+            BreakKind.UNSEALED,
+            f"Event {unsealed} has no seal, but later ones have: it was put in behind them, or its seal was removed.",
+            None,
+            unsealed,
+        )
+
+
+def _moment(at: str) -> datetime:
+    return datetime.fromisoformat(instant(at))
+
+
+def _age(at: str | None) -> float | None:
+    try:
+        happened = _moment(at or "")
+    except ValueError:
+        return None
+    return round(max((datetime.now(UTC) - happened).total_seconds(), 0.0), 3)
