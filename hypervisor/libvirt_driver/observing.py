@@ -123,6 +123,8 @@ class Observing(LibvirtConnection):
         """
         domain = self.domain(uuid)
         state, reason = domain.state()
+        if state in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED):
+            return Activity.NONE  # libvirt refuses the question for a guest without a QEMU
         control = domain.controlInfo()[0]
         if control == libvirt.VIR_DOMAIN_CONTROL_JOB and state_reason(state, reason) in _STANDING_STILL:
             raise GuestBusy("The host is saving this guest's memory.")
