@@ -1,4 +1,6 @@
-"""Every view declares its action. One that does not is answered with 403, so that a forgotten check is never an open door."""
+"""Every view declares its action. One that does not is answered with 403, so that a forgotten check is never an open
+door.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def declares(action: Declaration) -> Callable[[V], V]:
 
 
 def declaration_of(view: Any) -> Declaration | None:
-    """What a resolved view declares, or None: its own mark, or that of the class behind it (Django's, DRF's or a view set's)."""
+    """What a resolved view declares, or None: its own mark, or that of the class behind it (Django's, DRF's or a
+    view set's).
+    """
     for candidate in (view, getattr(view, "view_class", None), getattr(view, "cls", None)):
         found = getattr(candidate, "declared_action", None)
         if isinstance(found, Action | Public | SignedIn):

@@ -10,7 +10,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 def data_dir() -> Path:
-    """The directory that holds everything Slipway writes (`SLIPWAY_DATA_DIR`, default `var/`); made on demand, mode 0700."""
+    """The directory that holds everything Slipway writes (`SLIPWAY_DATA_DIR`, default `var/`); made on demand, mode
+    0700.
+    """
     path = Path(os.environ.get("SLIPWAY_DATA_DIR") or BASE_DIR / "var").resolve()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
@@ -22,7 +24,9 @@ def database_url() -> str:
 
 
 def broker_url() -> str:
-    """`SLIPWAY_BROKER_URL`, default a private Redis on a socket, or Celery's filesystem broker where Redis is not installed."""
+    """`SLIPWAY_BROKER_URL`, default a private Redis on a socket, or Celery's filesystem broker where Redis is not
+    installed.
+    """
     configured = os.environ.get("SLIPWAY_BROKER_URL")
     if configured:
         return configured

@@ -87,4 +87,3 @@ class ErrorMiddleware:
             return None
         record_refusal(error)
         return render(request, "problem.html", {"problem": problem}, status=problem.status)
-

@@ -63,7 +63,7 @@ class Host(models.Model):
     hypervisor = models.CharField(max_length=40, blank=True)
     hypervisor_version = models.CharField(max_length=30, blank=True)
     library_version = models.CharField(max_length=30, blank=True)
-    networks = models.JSONField(default=list)
+    networks = models.JSONField(default=list, blank=True)
 
     objects = HostQuerySet.as_manager()
 

@@ -42,7 +42,7 @@ class VM(models.Model):
     persistent = models.BooleanField(default=True)
     agent_channel = models.BooleanField(default=False)
     agent_connected = models.BooleanField(default=False)
-    disks = models.JSONField(default=list)
+    disks = models.JSONField(default=list, blank=True)
     definition_observed_at = models.DateTimeField(null=True, blank=True)
 
     objects = VMQuerySet.as_manager()
