@@ -75,7 +75,7 @@ class Guests:
     def is_ready(self, guest: Guest) -> bool:
         """Whether the agent (kind `debian`) or the address (other kinds) answers now."""
         if guest.kind != "debian":
-            return succeeds("ping", "-c1", "-W1", "-q", guest.address, timeout=10)
+            return succeeds("ping", "-c1", "-W0.5", "-q", guest.address, timeout=10)
         for host in self._hosts:
             try:
                 agent(host.uri, guest.uuid, "guest-ping", timeout=5)

@@ -15,7 +15,7 @@ from lab.names import SEGMENTS, check_guest_name, check_lab_name
 
 #: Kinds of guest: Debian with an agent; a kernel with busybox; the same, dirtying its memory.
 KINDS = ("debian", "tiny", "writer")
-DEFAULT_MEMORY_MIB = {"debian": 512, "tiny": 128, "writer": 192}
+DEFAULT_MEMORY_MIB = {"debian": 384, "tiny": 128, "writer": 192}
 
 
 @dataclass(slots=True)

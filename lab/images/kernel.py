@@ -9,9 +9,10 @@ from pathlib import Path
 from lab.shell import LabError, run
 
 META_PACKAGE = "linux-image-cloud-amd64"
-#: Found by virtio_pci, which the others need; `button` and `evdev` make ACPI shutdown visible.
-DISK = ("virtio_pci", "virtio_blk")
-ALL = (*DISK, "virtio_net", "virtio_rng", "button", "evdev")
+#: What a guest needs; `button` and `evdev` make an ACPI shutdown visible to it.
+ALL = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "button", "evdev")
+#: The guest agent's channel.
+AGENT = "virtio_console"
 
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 
@@ -90,3 +91,8 @@ def modules_tree(root: Path) -> Path:
 def vmlinuz(root: Path) -> Path:
     """The kernel of an unpacked system or kernel package."""
     return next(iter(root.glob("boot/vmlinuz-*")))
+
+
+def busybox(root: Path) -> Path:
+    """The static busybox of an unpacked system or package."""
+    return next(path for path in (root / "bin/busybox", root / "usr/bin/busybox") if path.exists())

@@ -24,7 +24,7 @@ def _build(directory: Path) -> None:
     shutil.copy(kernel.vmlinuz(root), directory / "vmlinuz")
     write_initrd(
         directory / "initrd",
-        busybox=next(path for path in (root / "bin/busybox", root / "usr/bin/busybox") if path.exists()),
+        busybox=kernel.busybox(root),
         init=INIT,
         modules=kernel.load_order(kernel.modules_tree(root), kernel.ALL),
         extra={"etc/acpi/PWRF/00000080": SHUTDOWN, "bin/writer": work / "writer"},
