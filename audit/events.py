@@ -49,6 +49,7 @@ class EventAction(models.TextChoices):
     VM_MOVED = "vm.moved", "VM seen on another host"
 
     JOB_SUBMITTED = "job.submitted", "Job submitted"
+    JOB_SCHEDULED = "job.scheduled", "Job scheduled"
     JOB_QUEUED = "job.queued", "Job queued"
     JOB_STARTED = "job.started", "Job started"
     JOB_CANCEL_REQUESTED = "job.cancel_requested", "Job cancel requested"

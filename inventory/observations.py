@@ -11,12 +11,13 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from access.gate import SYSTEM
 from audit.events import EventAction
 from audit.record import record
-from hypervisor.types import GuestState
+from hypervisor.types import GuestState, PowerState
 from inventory.derive import Placement, Seen, placement
 from inventory.models import VM, Host, Sighting
 
@@ -50,7 +51,7 @@ def guests_observed(host: Host, guests: Sequence[GuestState], asked_at: datetime
     Sighting.objects.bulk_update(changed, [*_COLUMNS, "state_since", "observed_at", "gone_at"], batch_size=200)
     Sighting.objects.filter(host=host, gone_at=None, observed_at__lt=asked_at).update(observed_at=asked_at)
     VM.objects.filter(host=host, missing_since=None, observed_at__lt=asked_at).update(observed_at=asked_at)
-    vms_derive(sighting.uuid for sighting in (*fresh, *changed))
+    vms_derive([*(sighting.uuid for sighting in (*fresh, *changed)), *_running_elsewhere_too(host)])
     return len(fresh) + len(changed)
 
 
@@ -71,6 +72,13 @@ def guest_observed(host: Host, uuid: str, guest: GuestState | None, asked_at: da
     sighting.observed_at = asked_at
     sighting.save()
     vms_derive([sighting.uuid])
+
+
+def _running_elsewhere_too(host: Host) -> list[UUID]:
+    """Domains that this host and another one run, by their latest words: a split brain shows without any change."""
+    running = Sighting.objects.filter(state=PowerState.RUNNING.value, gone_at=None)
+    elsewhere = running.exclude(host=host).filter(uuid=OuterRef("uuid"))
+    return list(running.filter(Exists(elsewhere), host=host).values_list("uuid", flat=True))
 
 
 def _take(sighting: Sighting, guest: GuestState, asked_at: datetime) -> bool:

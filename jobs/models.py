@@ -58,6 +58,9 @@ class Job(models.Model):
     error_message = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
 
+    #: Not stored: set on a job that an Idempotency-Key found again.
+    is_replay = False
+
     objects = JobQuerySet.as_manager()
 
     class Meta:

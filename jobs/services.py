@@ -34,17 +34,14 @@ def job_submit(
 ) -> Job:
     """Accept work on a target: authorise, admit, lock, insert, record, and nudge a worker on commit.
 
-    With an `idempotency_key` that the actor used before for the same request, returns that job. Raises NotVisible,
-    NotAllowed, InvalidRequest, NotAdmitted, TargetBusy, IdempotencyMismatch.
+    With an `idempotency_key` that the actor used before for the same request, returns that job, marked `is_replay`.
+    Raises NotVisible, NotAllowed, InvalidRequest, NotAdmitted, TargetBusy, IdempotencyMismatch.
     """
     kind = operation_named(operation)
     digest = _digest(operation, target, params)
-    if idempotency_key is not None and not isinstance(actor, System):
-        earlier = Job.objects.filter(requested_by=actor, idempotency_key=idempotency_key).first()
-        if earlier is not None:
-            if earlier.request_digest != digest:
-                raise IdempotencyMismatch
-            return earlier
+    earlier = _earlier(actor, idempotency_key, digest)
+    if earlier is not None:
+        return earlier
     if target is None or target._meta.model_name != kind.target_kind:
         raise InvalidRequest(f"{kind.name} works on a {kind.target_kind}.", field="target")
     gate.authorise(actor, kind.action, target)
@@ -62,7 +59,14 @@ def job_submit(
         nudged_at=timezone.now(),
     )
     setattr(job, kind.target_kind, target)
-    job.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            job.save(force_insert=True)
+    except IntegrityError:
+        earlier = _earlier(actor, idempotency_key, digest)  # the same request, committed meanwhile by another process
+        if earlier is None:
+            raise
+        return earlier
     _lock(job, kind.lock_targets(target))
     record(
         EventAction.JOB_SUBMITTED,
@@ -98,6 +102,19 @@ def job_cancel(*, actor: Actor, job: Job, reason: str = "") -> Job:
         job, State.CANCELLED, reason=reason, error_code="cancelled",
         error_message=f"Cancelled by {actor.username} before it began.", **asked,
     )  # fmt: skip
+
+
+def _earlier(actor: Actor, idempotency_key: str | None, digest: str) -> Job | None:
+    """The job that this request made before. Raises IdempotencyMismatch when the key was used for another request."""
+    if idempotency_key is None or isinstance(actor, System):
+        return None
+    job = Job.objects.filter(requested_by=actor, idempotency_key=idempotency_key).first()
+    if job is None:
+        return None
+    if job.request_digest != digest:
+        raise IdempotencyMismatch
+    job.is_replay = True
+    return job
 
 
 def _lock(job: Job, resources: list[str]) -> None:

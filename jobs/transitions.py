@@ -14,6 +14,7 @@ from jobs.models import Job, JobLock
 from jobs.states import LEASED, TERMINAL, State, allowed
 
 _EVENTS: dict[State, tuple[EventAction, Outcome]] = {
+    State.SCHEDULED: (EventAction.JOB_SCHEDULED, Outcome.OK),
     State.QUEUED: (EventAction.JOB_QUEUED, Outcome.OK),
     State.RUNNING: (EventAction.JOB_STARTED, Outcome.OK),
     State.CANCELLING: (EventAction.JOB_CANCEL_REQUESTED, Outcome.OK),
@@ -64,6 +65,23 @@ def advance(job: Job, to: State, *, reason: str = "", detail: dict[str, Any] | N
         detail=detail,
     )
     return job
+
+
+def release(job: Job, to: State, **changes: Any) -> Job:
+    """Bring a job that this worker runs to an end, or give it up as lost; a cancel asked for meanwhile is no obstacle.
+
+    Raises Fenced when the job is no longer this worker's.
+    """
+    for _attempt in range(3):
+        state = Job.objects.filter(pk=job.pk, fence=job.fence, state__in=LEASED).values_list("state", flat=True).first()
+        if state is None:
+            break
+        job.state = state
+        try:
+            return advance(job, to, **changes)
+        except Fenced:
+            continue  # the cancel came between the two statements
+    raise Fenced(f"{job} is no longer ours")
 
 
 def write(job: Job, **changes: Any) -> None:

@@ -122,7 +122,11 @@ class JobContext:
     def check_cancel(self) -> None:
         """Raise CancelRequested if a cancel was asked for: called where stopping leaves nothing half-done."""
         if self.is_cancelled():
-            raise CancelRequested(f"Cancelled by {self.job.cancel_requested_by or 'request'}.")
+            raise CancelRequested(f"Cancelled by {self.cancelled_by()}.")
+
+    def cancelled_by(self) -> str:
+        """Who asked to cancel."""
+        return Job.objects.values_list("cancel_requested_by", flat=True).get(pk=self.job.pk) or "request"
 
     # -- what it did -------------------------------------------------------------------------------------------
 

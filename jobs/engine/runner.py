@@ -23,7 +23,7 @@ from jobs.errors import CancelRequested, Fenced, OperationFailed, OutcomeUnknown
 from jobs.models import Job
 from jobs.operations.registry import operation_named
 from jobs.states import State
-from jobs.transitions import advance
+from jobs.transitions import advance, release
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _phases(context: JobContext) -> None:
     context.begin_phase("verify")
     context.progress("verifying", 99)
     operation.verify(context)
-    advance(job, State.SUCCEEDED, phase="done", percent=100, detail={"result": job.result})
+    release(job, State.SUCCEEDED, phase="done", percent=100, detail={"result": job.result})
 
 
 def _end(context: JobContext, state: State, code: str, message: str, error: BaseException) -> None:
@@ -120,7 +120,7 @@ def _end(context: JobContext, state: State, code: str, message: str, error: Base
             message = f"{message} Undoing it failed too: {problem}"
             trace += "\nRolling back:\n" + traceback.format_exc()
     end: dict[str, Any] = {"error_code": code, "error_message": message, "traceback": trace, "phase": "done"}
-    advance(job, state, reason=message, detail={"code": code, "result": job.result}, **end)
+    release(job, state, reason=message, detail={"code": code, "result": job.result}, **end)
 
 
 def _take_up_later(context: JobContext, why: str) -> None:
@@ -129,7 +129,7 @@ def _take_up_later(context: JobContext, why: str) -> None:
     now = timezone.now()
     if job.started_at is not None and now - job.started_at > GIVE_UP_AFTER:
         message = f"The outcome could not be established: {why} Look at the VM on its hosts before working on it."
-        advance(job, State.FAILED, reason=message, error_code="outcome_unknown", error_message=message, phase="done")
+        release(job, State.FAILED, reason=message, error_code="outcome_unknown", error_message=message, phase="done")
         return
     pause = min(timedelta(seconds=2**job.attempts), LONGEST_PAUSE)
-    advance(job, State.LOST, reason=why, not_before=now + pause, error_message=why)
+    release(job, State.LOST, reason=why, not_before=now + pause, error_message=why)

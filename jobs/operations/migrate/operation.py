@@ -202,8 +202,7 @@ def _why_not(
 ) -> Exception:
     """The sentence for a VM that did not arrive."""
     if context.is_cancelled() and found is Truth.STAYED:
-        who = context.job.cancel_requested_by
-        return CancelRequested(f"Cancelled by {who}; {context.vm} runs on {source}, as before.")
+        return CancelRequested(f"Cancelled by {context.cancelled_by()}; {context.vm} runs on {source}, as before.")
     if found is Truth.STOPPED:
         return OperationFailed(
             "guest_stopped", f"{context.vm} stopped running while it migrated; start it when you know why."

@@ -1,0 +1,75 @@
+"""A small simulated estate for the job engine: two hosts of one cluster, a running guest, and the rows to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from access.gate import SYSTEM
+from access.models import User
+from hypervisor import pool
+from hypervisor.simulated_driver import estate as simulated
+from hypervisor.simulated_driver.definition import Config
+from inventory.models import VM, Cluster, Host, Segment
+from inventory.services.hosts import cluster_create, host_create
+from inventory.syncing import host_sync
+from jobs.engine import runner
+from jobs.models import Job
+from jobs.services import job_submit
+from tests import factories as make
+
+
+@dataclass
+class Estate:
+    """What the tests work on."""
+
+    hosts: list[Host]
+    cluster: Cluster
+    segment: Segment
+    vm: VM
+    user: User
+
+    def submit(self, operation: str, *, by: Any = None, **params: Any) -> Job:
+        """Submit a job on the VM."""
+        self.vm.refresh_from_db()
+        return job_submit(actor=by or self.user, operation=operation, target=self.vm, params=params)
+
+    def run(self, job: Job) -> Job:
+        """Carry a job out here and now, as a worker would."""
+        runner.run(job.pk)
+        job.refresh_from_db()
+        return job
+
+    def do(self, operation: str, **params: Any) -> Job:
+        """Submit and carry out."""
+        return self.run(self.submit(operation, **params))
+
+    def sync(self) -> None:
+        """Read both hosts, slow lane included."""
+        VM.objects.update(definition_observed_at=None)
+        for host in self.hosts:
+            host_sync(host, slow=True)
+        self.vm.refresh_from_db()
+
+
+@pytest.fixture
+def estate(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Estate]:
+    """Hosts `left` and `right`, a running guest on the left, and a user who may maintain it and place VMs."""
+    monkeypatch.setenv("SLIPWAY_SIM_STATE", str(tmp_path / "simulator.sqlite3"))
+    monkeypatch.setenv("SLIPWAY_SIM_SPEED", "20")
+    simulated.create_hosts([simulated.SimulatedHost(name, networks=("default",)) for name in ("left", "right")])
+    uuid = simulated.create_guest("left", "ledger", memory_mib=1024, config=Config(agent_channel=True))
+    cluster = cluster_create(actor=SYSTEM, name="main", shared_storage=True)
+    hosts = [host_create(actor=SYSTEM, name=n, uri=f"sim://{n}/", cluster=cluster) for n in ("left", "right")]
+    for host in hosts:
+        host_sync(host, slow=True)
+    segment = make.segment()
+    VM.objects.update(segment=segment)
+    user = make.user_with("maintainer", segment)
+    make.grant(user, "placement", cluster)
+    yield Estate(hosts, cluster, segment, VM.objects.get(uuid=uuid), user)
+    pool.close_idle()
