@@ -119,9 +119,8 @@ class Calls:
     """The calls under way on one connection."""
 
     def __init__(self) -> None:
-        self._state = threading.Condition()
+        self._lock = threading.Lock()
         self._waiting: set[_Call[Any]] = set()
-        self._executing = 0
         self._ended: str | None = None
 
     def run(
@@ -135,39 +134,25 @@ class Calls:
         if _here.call is not None:
             check_wanted()
             return function()
-        call = _Call(lambda: self._execute(function), discard)
-        with self._state:
+        call = _Call(function, discard)
+        with self._lock:
             if self._ended is not None:
                 raise HostUnreachable(self._ended)
             self._waiting.add(call)
-            self._executing += 1
         try:
             _hand_over(call)
             return call.wait(seconds)
         finally:
-            with self._state:
+            with self._lock:
                 self._waiting.discard(call)
-
-    def _execute(self, function: Callable[[], T]) -> T:
-        try:
-            return function()
-        finally:
-            with self._state:
-                self._executing -= 1
-                self._state.notify_all()
 
     def end(self, reason: str) -> None:
         """Let all callers go with HostUnreachable, now and from now on."""
-        with self._state:
+        with self._lock:
             self._ended = reason
             waiting = list(self._waiting)
         for call in waiting:
             call.give_up(HostUnreachable(reason))
-
-    def drain(self) -> None:
-        """Wait until no thread is inside a call; after `end`, when none can begin."""
-        with self._state:
-            self._state.wait_for(lambda: self._executing == 0)
 
 
 def in_background(function: Callable[[], None]) -> threading.Event:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import libvirt
 
-from hypervisor.errors import GuestNotFound, HypervisorError, NotSupported
+from hypervisor.errors import HypervisorError, NotSupported
 from hypervisor.libvirt_driver.connection import version_triple
 from hypervisor.libvirt_driver.document import attribute_of, parse, text_of
 from hypervisor.libvirt_driver.errors import translated
@@ -20,12 +20,13 @@ def read_host(handle: libvirt.virConnect, library_version: tuple[int, int, int])
     """Ask a host about itself. `memory_free_mib` is free memory and four fifths of the page cache."""
     capabilities = parse(handle.getCapabilities())
     info = handle.getInfo()  # model, memory in MiB, CPUs, MHz, ...
+    memory_mib, memory_free_mib = _memory_mib(handle, info[1])
     return HostFacts(
         hostname=handle.getHostname(),
         host_uuid=text_of(capabilities, "host/uuid"),
         cpus=info[2],
-        memory_mib=info[1],
-        memory_free_mib=_free_mib(handle),
+        memory_mib=memory_mib,
+        memory_free_mib=memory_free_mib,
         cpu_model=text_of(capabilities, "host/cpu/model") or text_of(capabilities, "host/cpu/arch"),
         hypervisor=handle.getType(),
         hypervisor_version=version_triple(handle.getVersion()),
@@ -43,22 +44,22 @@ def networks(handle: libvirt.virConnect, is_alive: Callable[[], bool]) -> list[s
     return sorted(names - {""})
 
 
-def _free_mib(handle: libvirt.virConnect) -> int:
+def _memory_mib(handle: libvirt.virConnect, info_mib: int) -> tuple[int, int]:
+    """Memory of the host, all and free. The node info's figure misses memory that was plugged in later."""
     try:
         with translated(lambda: True):
-            stats = handle.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
+            stats: dict[str, int] = handle.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)  # in KiB
     except NotSupported:
-        return int(handle.getFreeMemory()) // 1024**2
+        return info_mib, int(handle.getFreeMemory()) // 1024**2
     cache = stats.get("buffers", 0) + stats.get("cached", 0)
-    return int(stats.get("free", 0) + RECLAIMABLE * cache) // 1024
+    free = int(stats.get("free", 0) + RECLAIMABLE * cache)
+    return (stats["total"] // 1024 if "total" in stats else info_mib), free // 1024
 
 
 def _bridge_name(network: libvirt.virNetwork, is_alive: Callable[[], bool]) -> str:
     try:
         with translated(is_alive):
             return str(network.bridgeName())
-    except GuestNotFound:
-        raise
     except HypervisorError:
         return ""  # a network of the kind that has no bridge (hostdev, macvtap pools)
 

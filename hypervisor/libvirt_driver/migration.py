@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from types import MappingProxyType
 
 import libvirt
@@ -67,30 +66,16 @@ _MIGRATE_ERRORS: ErrorTable = MappingProxyType(
 class Migrating(LibvirtConnection):
     """The protocol's `Migrating`, called on the source."""
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(uri)
-        self._carriers: set[MigrationCarrier] = set()
-
+    @remote(seconds=None, otherwise=MigrationFailed, table=_MIGRATE_ERRORS)
     def migrate(self, uuid: str, destination_uri: str, spec: MigrationSpec) -> None:
         """Migrate peer-to-peer; blocks until the hypervisors are done, which happens even if this process dies.
 
-        The blocking call has a connection of its own, so that this one stays free to watch and to abort. Raises
-        GuestNotFound, MigrationRefused, MigrationAborted, MigrationFailed, HostUnreachable.
+        Raises GuestNotFound, MigrationRefused, MigrationAborted, MigrationFailed, HostUnreachable.
         """
-        carrier = self.call(lambda: MigrationCarrier(self.uri), seconds=None, discard=MigrationCarrier.begin_close)
-        self._carriers.add(carrier)
-        try:
-            self.migration_set_downtime(uuid, spec.max_downtime_ms)
-            carrier.carry(uuid, destination_uri, spec)
-        finally:
-            self._carriers.discard(carrier)
-            carrier.begin_close()
-
-    def begin_close(self) -> threading.Event:
-        """See `LibvirtConnection.begin_close`; callers that wait for a migration are let go too."""
-        for carrier in tuple(self._carriers):
-            carrier.begin_close()
-        return super().begin_close()
+        domain = self.domain(uuid)
+        domain.migrateSetMaxDowntime(spec.max_downtime_ms)
+        parameters = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: spec.bandwidth_mib or NO_CAP_MIB}
+        domain.migrateToURI3(destination_uri, parameters, migration_flags(spec))
 
     @remote()
     def migration_progress(self, uuid: str) -> MigrationProgress:
@@ -127,16 +112,6 @@ class Migrating(LibvirtConnection):
     def migration_start_postcopy(self, uuid: str) -> None:
         """Switch to post-copy. Raises GuestStateInvalid unless a migration with `allow_postcopy` runs."""
         self.domain(uuid).migrateStartPostCopy()
-
-
-class MigrationCarrier(LibvirtConnection):
-    """A connection for one blocking migration call."""
-
-    @remote(seconds=None, otherwise=MigrationFailed, table=_MIGRATE_ERRORS)
-    def carry(self, uuid: str, destination_uri: str, spec: MigrationSpec) -> None:
-        """The call itself."""
-        parameters = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: spec.bandwidth_mib or NO_CAP_MIB}
-        self.domain(uuid).migrateToURI3(destination_uri, parameters, migration_flags(spec))
 
 
 def migration_flags(spec: MigrationSpec) -> int:

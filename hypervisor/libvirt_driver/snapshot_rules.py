@@ -10,12 +10,10 @@ from xml.etree.ElementTree import Element
 
 from hypervisor.errors import NotSupported, SnapshotFailed
 from hypervisor.libvirt_driver.definition import is_writable, nvram_format, read_disks, uses_flash_firmware
+from hypervisor.names import snapshot_name_problem
 from hypervisor.types import SnapshotInfo, SnapshotKind
 
 Version = tuple[int, int, int]
-
-#: libvirt keeps a snapshot's metadata in a file of its name plus ".xml", and file names end at 255 bytes.
-MAX_NAME_BYTES = 200
 
 _OFFLINE_WITH_FLASH: Version = (9, 3, 0)
 _QCOW2_NVRAM: Version = (10, 9, 0)
@@ -26,7 +24,8 @@ _BROKEN_REVERT: tuple[Version, Version] = ((11, 2, 0), (11, 4, 0))
 
 def refuse_creation(domain: Element, name: str, *, active: bool, library_version: Version) -> None:
     """Raise NotSupported or SnapshotFailed, with the reason, if an internal snapshot cannot be had."""
-    _refuse_name(name)
+    if problem := snapshot_name_problem(name):
+        raise SnapshotFailed(problem)
     writable = [disk for disk in read_disks(domain) if is_writable(disk)]
     if not writable:
         raise NotSupported("The guest has no writable disk; there is nothing that could hold a snapshot.")
@@ -48,19 +47,11 @@ def refuse_creation(domain: Element, name: str, *, active: bool, library_version
 
 def refuse_revert(snapshot: Element, info: SnapshotInfo, *, library_version: Version) -> None:
     """Raise NotSupported or SnapshotFailed, with the reason, if going back would fail (and leave the guest off)."""
+    if info.kind is SnapshotKind.INTERNAL and snapshot_name_problem(info.name):
+        raise NotSupported("QEMU would not find the snapshot by this name, or would find another one.")
     if snapshot.find("domain") is None:
         raise SnapshotFailed("The snapshot does not hold the guest's definition; going back to it would be a guess.")
     if info.kind is SnapshotKind.EXTERNAL and library_version < _EXTERNAL_REVERT:
         raise NotSupported("This host's libvirt cannot revert to external snapshots (9.9 and later can).")
     if info.kind is SnapshotKind.INTERNAL and _BROKEN_REVERT[0] <= library_version < _BROKEN_REVERT[1]:
         raise NotSupported("Reverting to internal snapshots is broken in libvirt 11.2 and 11.3; update the host.")
-
-
-def _refuse_name(name: str) -> None:
-    if not name or name.startswith((".", "-")) or "/" in name or not name.isprintable():
-        raise SnapshotFailed("A snapshot's name is printable, has no '/', and does not begin with '.' or '-'.")
-    if len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
-        raise SnapshotFailed(f"A snapshot's name has at most {MAX_NAME_BYTES} bytes.")
-    if name.isdigit():
-        # QEMU looks a snapshot up by its number in the image before its name: "1" may be another one.
-        raise SnapshotFailed("A snapshot's name is not a number alone; QEMU would take it for a snapshot's id.")

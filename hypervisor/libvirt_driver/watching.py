@@ -1,57 +1,82 @@
-"""Subscribing to a host's events; what becomes of them is in `events`."""
+"""Subscribing to a host's events, on a handle of its own; what becomes of the events is in `events`."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from types import MappingProxyType
 
-from hypervisor.errors import HypervisorError, NotSupported
-from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
-from hypervisor.libvirt_driver.errors import translated
+import libvirt
+
+from hypervisor.errors import HostUnreachable, HypervisorError, NotSupported, OperationTimeout
+from hypervisor.libvirt_driver.calls import in_background
+from hypervisor.libvirt_driver.connection import OPEN_SECONDS, LibvirtConnection
+from hypervisor.libvirt_driver.errors import is_standing, translated
 from hypervisor.libvirt_driver.events import READERS, Delivery, callback
+from hypervisor.libvirt_driver.handles import farewell, open_handle
 from hypervisor.types import GuestEvent
+
+_CLOSE_REASONS = MappingProxyType(
+    {
+        libvirt.VIR_CONNECT_CLOSE_REASON_ERROR: "The connection failed.",
+        libvirt.VIR_CONNECT_CLOSE_REASON_EOF: "The host ended the connection.",
+        libvirt.VIR_CONNECT_CLOSE_REASON_KEEPALIVE: "The host did not answer keepalive.",
+    }
+)
 
 
 class LibvirtSubscription:
     """A running event subscription; see `protocol.Subscription`."""
 
-    def __init__(self, connection: Watching, delivery: Delivery) -> None:
-        self._connection = connection
+    def __init__(self, uri: str, delivery: Delivery) -> None:
+        """Open a handle and register for events (one round trip for each kind). Raises HostUnreachable."""
         self._delivery = delivery
         self._ids: list[int] = []
+        self._handle = open_handle(uri, self._on_lost)
+        try:
+            for number, reader in READERS.items():
+                self._register(number, callback(delivery, reader))
+        except HypervisorError:
+            self._sign_off()
+            raise
 
     def stop(self) -> None:
         """End it; no event is delivered after this returns. Idempotent."""
         if self._delivery.end():
-            self._connection.sign_off(self)
+            in_background(self._sign_off)  # a host that does not answer is not waited for
 
-    def begin(self) -> None:
-        """Register with libvirt (one round trip for each kind of event)."""
-        for number, reader in READERS.items():
-            try:
-                with translated(self._connection.is_alive):
-                    self._ids.append(
-                        self._connection.handle.domainEventRegisterAny(
-                            None, number, callback(self._delivery, reader), None
-                        )
-                    )
-            except NotSupported:
-                continue  # this host does not have that event
-        self._connection.listen_for_close(self._delivery.announce_close)
+    def disown(self) -> None:
+        """In a forked child: forget the handle without saying good-bye on the parent's socket."""
+        self._handle._o = None
 
-    def deregister(self) -> None:
-        """Sign off with libvirt, which holds the connection open until then; on a broken one it only forgets."""
-        self._delivery.end()
-        self._connection.unlisten_for_close(self._delivery.announce_close)
+    def _register(self, number: int, called: Callable[..., None]) -> None:
+        try:
+            with translated(lambda: is_standing(self._handle)):
+                self._ids.append(self._handle.domainEventRegisterAny(None, number, called, None))
+        except NotSupported:
+            return  # this host does not have that event
+
+    def _on_lost(self, reason: int) -> None:
+        if reason in _CLOSE_REASONS:
+            self._delivery.announce_close(_CLOSE_REASONS[reason])
+
+    def _sign_off(self) -> None:
+        """Deregister, since a registration keeps the handle open, and let go of it."""
         while self._ids:
             try:
-                with translated(self._connection.is_alive):
-                    self._connection.handle.domainEventDeregisterAny(self._ids.pop())
+                with translated(lambda: True):
+                    self._handle.domainEventDeregisterAny(self._ids.pop())
             except HypervisorError:
-                continue
+                continue  # on a broken handle libvirt forgets it all the same
+        farewell(self._handle)
 
 
 class Watching(LibvirtConnection):
     """The protocol's `Observing.watch`."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self._subscriptions: weakref.WeakSet[LibvirtSubscription] = weakref.WeakSet()
 
     def watch(self, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None]) -> LibvirtSubscription:
         """Deliver events of all guests from a thread; `on_close(reason)` once if the connection breaks.
@@ -59,28 +84,29 @@ class Watching(LibvirtConnection):
         When the watcher lags so far behind that events had to be dropped, an event of kind OTHER with the detail
         `events_lost`, no guest and a `count` tells it. Raises HostUnreachable.
         """
+        if not self.is_alive():
+            raise HostUnreachable("The connection to the host is closed or lost.")
         delivery = Delivery(on_event, on_close)
-        subscription = LibvirtSubscription(self, delivery)
         try:
-            self._sign_on(subscription)
-        except HypervisorError:
+            subscription = self._calls.run(
+                lambda: LibvirtSubscription(self.uri, delivery), seconds=OPEN_SECONDS, discard=LibvirtSubscription.stop
+            )
+        except HypervisorError as error:
             delivery.end()
+            if isinstance(error, OperationTimeout):
+                raise HostUnreachable(error.message) from error
             raise
+        self._subscriptions.add(subscription)
         return subscription
 
-    @remote()
-    def _sign_on(self, subscription: LibvirtSubscription) -> None:
-        self.before_close(subscription.deregister)
-        subscription.begin()
+    def close(self) -> None:
+        """See `LibvirtConnection.close`; subscriptions end too."""
+        for subscription in list(self._subscriptions):
+            subscription.stop()
+        super().close()
 
-    def sign_off(self, subscription: LibvirtSubscription) -> None:
-        """Deregister with libvirt; a host that does not answer is not waited for."""
-        self.not_before_close(subscription.deregister)
-        try:
-            self._deregister(subscription)
-        except HypervisorError:
-            return  # the subscription delivers nothing any more, which is what counts
-
-    @remote()
-    def _deregister(self, subscription: LibvirtSubscription) -> None:
-        subscription.deregister()
+    def disown(self) -> None:
+        """See `LibvirtConnection.disown`."""
+        for subscription in list(self._subscriptions):
+            subscription.disown()
+        super().disown()
