@@ -22,8 +22,8 @@ from hypervisor.simulated_driver.store import open_store
 from hypervisor.types import EventKind, PowerState, StateReason
 
 _TABLES = (
-    "hosts",
     "guests",
+    "hosts",
     "snapshots",
     "images",
     "machines",

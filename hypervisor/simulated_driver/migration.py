@@ -16,7 +16,7 @@ from hypervisor.simulated_driver import events, faults, guests, schedule
 from hypervisor.simulated_driver.definition import Config
 from hypervisor.simulated_driver.faults import Fault
 from hypervisor.simulated_driver.guests import Job
-from hypervisor.simulated_driver.model import Milestone, Model, Phase, advance, next_due, progress
+from hypervisor.simulated_driver.model import Milestone, Model, Phase, advance, before_next, next_due, progress
 from hypervisor.simulated_driver.store import speed
 from hypervisor.types import Activity, EventKind, MigrationProgress, MigrationSpec, PowerState, StateReason
 
@@ -59,9 +59,8 @@ def active(db: sqlite3.Connection, source: str, uuid: str) -> sqlite3.Row | None
 
 
 def model_now(record: sqlite3.Row) -> Model:
-    """Where a migration that is under way is now."""
-    clock = (time.time() - record["started"]) * record["speed"]
-    return advance(_loads(record["model"]), clock)[0]
+    """Where a migration that is under way is now; what is due since the estate was settled is left to the next look."""
+    return before_next(_loads(record["model"]), (time.time() - record["started"]) * record["speed"])
 
 
 def change_model(tx: sqlite3.Connection, record: sqlite3.Row, model: Model) -> None:

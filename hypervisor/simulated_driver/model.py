@@ -149,6 +149,11 @@ def advance(model: Model, until: float) -> tuple[Model, tuple[Milestone, ...]]:
     return replace(model, clock=max(model.clock, until)), tuple(passed)
 
 
+def before_next(model: Model, time: float) -> Model:
+    """The migration at that time, or just before its next milestone if that comes first."""
+    return replace(model, clock=max(model.clock, min(time, next_due(model))))
+
+
 def with_bandwidth_cap(model: Model, bytes_per_second: float) -> Model:
     """The same migration with another cap from now on; 0 lifts it."""
     return replace(_anchored(model), bandwidth_cap_bps=bytes_per_second)

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 from hypervisor.simulated_driver.machine import Machine, Outcome, Unit
+from hypervisor.simulated_driver.store import speed
 
 Program = Callable[[Machine, Sequence[str], float], Outcome]
 _programs: dict[str, Program] = {}
@@ -185,7 +186,7 @@ def _systemd_run(machine: Machine, arguments: Sequence[str], now: float) -> Outc
     preview = run(copy.deepcopy(machine), words, now)
     outputs = [value.rpartition(":")[2] for value in properties if value.startswith("StandardOutput=") and ":" in value]
     remains = "RemainAfterExit=yes" in properties or "--remain-after-exit" in options
-    machine.units[name] = Unit(words, now + preview.seconds, outputs[-1] if outputs else "", remains)
+    machine.units[name] = Unit(words, now + preview.seconds / speed(), outputs[-1] if outputs else "", remains)
     return Outcome(stderr=f"Running as unit: {name}\n".encode())
 
 

@@ -45,8 +45,8 @@ class Session:
     def look(self) -> Iterator[sqlite3.Connection]:
         """Read the estate as it is now."""
         with _translated(self.host):
-            self._check()
             schedule.settle(self.store)
+            self._check()
             yield self.store.connection()
 
     @contextmanager
@@ -56,6 +56,7 @@ class Session:
             self._check()
             with self.store.change() as tx:
                 schedule.settle_in(tx)
+                self._check_epoch()
                 yield tx
 
     @contextmanager
@@ -100,12 +101,15 @@ class Session:
         while True:
             if self._closed.is_set():
                 raise HostUnreachable(f"The connection to {self.host} is closed.")
-            if _epoch(self.store, self.host) != self._epoch:
-                raise HostUnreachable(f"The connection to {self.host} is broken.")
+            self._check_epoch()
             if not self.holds_back_events():
                 return
             schedule.settle(self.store)
             self.pause()
+
+    def _check_epoch(self) -> None:
+        if _epoch(self.store, self.host) != self._epoch:
+            raise HostUnreachable(f"The connection to {self.host} is broken.")
 
 
 def must_be_active(guest: sqlite3.Row) -> None:

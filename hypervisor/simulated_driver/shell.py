@@ -111,9 +111,9 @@ def _redirect(machine: Machine, path: str, content: bytes, *, appends: bool) -> 
 
 
 def _parse(script: str) -> list[_Command]:
-    if _STRANGE.search(script):
-        raise _NotModelled("a substitution")
     lines = [line for line in script.replace("\\\n", " ").split("\n") if not line.lstrip().startswith("#")]
+    if _STRANGE.search("\n".join(lines)):
+        raise _NotModelled("a substitution")
     lexer = shlex.shlex(" ; ".join(lines), posix=True, punctuation_chars=";&|<>")
     lexer.whitespace_split = True
     lexer.commenters = ""
