@@ -1,0 +1,147 @@
+"""The real estate for tests: two libvirt hosts with real guests, and Slipway's processes on the test's database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from access.gate import SYSTEM
+from access.models import User
+from hypervisor import pool
+from hypervisor.connect import connect
+from hypervisor.errors import GuestNotFound
+from hypervisor.protocol import Hypervisor
+from hypervisor.types import PowerState
+from inventory.models import VM, Host, Segment
+from inventory.services.hosts import cluster_create, host_create
+from inventory.syncing import host_sync
+from jobs.models import Job
+from jobs.services import job_submit
+from lab.estate import Lab
+from tests import factories as make
+from tests.stack import Stack, until
+
+#: Built images are kept here between runs: where the installation keeps its data.
+DATA_DIR = Path(os.environ.get("SLIPWAY_LAB_DIR") or Path(__file__).parents[2] / "var")
+FINAL = {"succeeded", "failed", "errored", "cancelled"}
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Two hosts with a Debian guest and a tiny one, torn down at the end."""
+    if os.geteuid() != 0 or shutil.which("libvirtd") is None:
+        pytest.fail("The lab needs root and libvirt; run script/test, which installs them, or leave tests/lab out.")
+    estate = Lab("tests", DATA_DIR)
+    estate.down()
+    try:
+        estate.up([])
+        estate.add_guest("small", "tiny", 1)
+        yield estate
+    finally:
+        estate.down()
+
+
+@pytest.fixture(scope="session")
+def debian(lab: Lab) -> str:
+    """A Debian guest with an agent; its name."""
+    lab.add_guest("ledger", "debian", 1)
+    return "ledger"
+
+
+@dataclass
+class Site:
+    """An installation that knows the lab."""
+
+    lab: Lab
+    stack: Stack
+    hosts: list[Host]
+    segment: Segment
+    user: User
+
+    def vm(self, name: str) -> VM:
+        """The VM of that name."""
+        return VM.objects.get(name=name)
+
+    def submit(self, operation: str, vm: VM, **params: Any) -> Job:
+        """Submit a job as the user."""
+        return job_submit(actor=self.user, operation=operation, target=VM.objects.get(pk=vm.pk), params=params)
+
+    def ended(self, job: Job, *, seconds: float = 300) -> Job:
+        """Wait for the job's end."""
+        until(lambda: state_of(job) in FINAL, seconds=seconds, what=f"the end of {job}")
+        job.refresh_from_db()
+        return job
+
+    def do(self, operation: str, vm: VM, **params: Any) -> Job:
+        """Submit and wait."""
+        return self.ended(self.submit(operation, vm, **params))
+
+    def on(self, host: Host) -> Hypervisor:
+        """A connection of the test's own."""
+        return connect(host.uri)
+
+    def runs_on(self, vm: VM) -> list[str]:
+        """Names of the hosts that run the VM, asked of libvirt itself."""
+        found = []
+        for host in self.hosts:
+            connection = self.on(host)
+            try:
+                if connection.guest_state(str(vm.uuid)).state is PowerState.RUNNING:
+                    found.append(host.name)
+            except GuestNotFound:
+                pass
+            finally:
+                connection.close()
+        return found
+
+    def snapshots(self, vm: VM, host: str) -> set[str]:
+        """The VM's snapshots, asked of libvirt itself."""
+        connection = self.on(next(one for one in self.hosts if one.name == host))
+        try:
+            return {snapshot.name for snapshot in connection.list_snapshots(str(vm.uuid))}
+        finally:
+            connection.close()
+
+
+def state_of(job: Job) -> str:
+    """The job's state now."""
+    return Job.objects.values_list("state", flat=True).get(pk=job.pk)
+
+
+@pytest.fixture
+def site(lab: Lab, transactional_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Slipway with the lab's hosts enrolled, its processes running, and a maintainer."""
+    from django.conf import settings
+
+    monkeypatch.setattr(settings, "SLIPWAY_HOST_SCHEMES", frozenset({"qemu+tcp"}))
+    cluster = cluster_create(actor=SYSTEM, name="lab", shared_storage=True)
+    facts = lab.status()["hosts"]
+    hosts = [host_create(actor=SYSTEM, name=one["name"], uri=one["uri"], cluster=cluster) for one in facts]
+    for host in hosts:
+        host_sync(host, slow=True)
+    segment = make.segment()
+    VM.objects.update(segment=segment)
+    user = make.user_with("maintainer", segment)
+    make.grant(user, "placement", cluster)
+    with Stack(tmp_path, {"SLIPWAY_HOST_SCHEMES": "qemu+tcp"}) as stack:
+        _use_broker(stack.broker, monkeypatch)
+        stack.start_all()
+        yield Site(lab, stack, hosts, segment, user)
+    pool.close_idle()
+
+
+def _use_broker(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process's nudges go where the stack's worker listens."""
+    from portal.celery import app
+
+    monkeypatch.setattr(app.conf, "broker_url", url)
+    monkeypatch.setattr(app.conf, "broker_write_url", url)
+    monkeypatch.setattr(app.conf, "broker_read_url", url)
+    app.amqp.__dict__.pop("_producer_pool", None)
+    app.__dict__.pop("pool", None)

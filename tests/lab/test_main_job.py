@@ -1,0 +1,94 @@
+"""The main job on real hypervisors, by real workers over a real Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from inventory.models import Snapshot
+from jobs.models import Step
+from jobs.states import State
+from tests.stack import until
+
+pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def ledger(site, debian):
+    """The Debian guest as installed: fresh disk, running on host1, package at 1.0."""
+    site.lab.offer("1.1")
+    site.lab.reset_guest(debian)
+    return until(lambda: ready(site, debian), what="the guest in the inventory")
+
+
+def ready(site, name):
+    """The VM once the watcher has seen it running on its first host, with its agent's channel."""
+    from inventory.models import VM
+
+    vm = VM.objects.filter(name=name, power_state="running", agent_channel=True, missing_since=None).first()
+    if vm is not None and vm.host is not None and vm.host.name == "host1":
+        vm.segment = site.segment
+        vm.save(update_fields=["segment"])
+        return vm
+    return None
+
+
+def test_baseline_patch_migration_recovery(site, ledger):
+    """The whole story once, each part proven by libvirt and the guest itself."""
+    baseline = site.do("snapshot.create", ledger, baseline=True)
+    assert baseline.state == State.SUCCEEDED, baseline.error_message
+
+    patch = site.do("vm.patch", ledger)
+    assert patch.state == State.SUCCEEDED, (patch.error_message, patch.traceback)
+    assert patch.result["packages"] == [{"package": "slipway-hello", "old": "1.0", "new": "1.1"}]
+    assert version_in(site, ledger) == "1.1"
+
+    move = site.do("vm.migrate", ledger)
+    assert move.state == State.SUCCEEDED, (move.error_message, move.traceback)
+    assert site.runs_on(ledger) == ["host2"]
+    assert move.result["downtime_ms"] > 0
+    assert move.result["downtime_source"] == "hypervisor"
+    assert abs(move.result["downtime_ms"] - move.result["downtime_event_gap_ms"]) < 250
+    assert site.snapshots(ledger, "host2") == {baseline.result["snapshot"], patch.result["snapshot"]}
+    ledger.refresh_from_db()
+    assert ledger.host.name == "host2"
+
+    back = site.do("snapshot.revert", ledger, snapshot=baseline.result["snapshot"])
+    assert back.state == State.SUCCEEDED, back.error_message
+    assert site.runs_on(ledger) == ["host2"]
+    assert version_in(site, ledger) == "1.0"
+    assert Snapshot.objects.get(vm=ledger, is_baseline=True).name == baseline.result["snapshot"]
+
+
+@pytest.mark.parametrize(("version", "code"), [("1.2", "patch_failed"), ("1.3", "unhealthy_after_patch")])
+def test_a_patch_that_breaks_the_guest_is_rolled_back(site, ledger, version, code):
+    """1.2 fails while it is installed; 1.3 installs well and its service then fails."""
+    site.lab.offer(version)
+    patch = site.do("vm.patch", ledger)
+    assert (patch.state, patch.error_code) == (State.FAILED, code), (patch.error_message, patch.traceback)
+    assert patch.result["rolled_back"] is True
+    assert version_in(site, ledger) == "1.0"
+    assert Step.objects.get(job=patch, name="compare").detail == "as before"
+    assert site.runs_on(ledger) == ["host1"]
+
+
+def version_in(site, vm) -> str:
+    """The package's version, asked of the guest itself."""
+    host = next(host for host in site.hosts if host.name == site.runs_on(vm)[0])
+    connection = site.on(host)
+    try:
+        result = until(lambda: asked(connection, vm), what="the guest's answer")
+        return result.stdout.decode().strip()
+    finally:
+        connection.close()
+
+
+def asked(connection, vm):
+    """dpkg-query's answer, or None while the agent is away."""
+    from hypervisor.errors import AgentUnavailable, OperationTimeout
+
+    try:
+        return connection.agent_exec(str(vm.uuid), ["dpkg-query", "-W", "-f=${Version}", "slipway-hello"])
+    except (AgentUnavailable, OperationTimeout):
+        return None
+
+
