@@ -1,0 +1,103 @@
+"""The estate, as last observed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from inventory.models import NIC, VM, Host, Segment, Sighting, Snapshot
+from portal.admin.base import ReadOnlyAdmin, ReadOnlyInline, as_text
+
+
+class NICsOfVM(ReadOnlyInline):
+    model = NIC
+    fields = ["mac", "source_kind", "source", "model", "foreign_segment"]
+    show_change_link = False
+
+
+class SnapshotsOfVM(ReadOnlyInline):
+    model = Snapshot
+    fields = ["name", "created_at", "created_by", "state", "kind", "is_baseline", "is_current", "missing_since"]
+
+
+class VMs(ReadOnlyAdmin):
+    list_display = ["name", "segment", "host", "power_state", "is_split", "missing_since", "observed_at", "uuid"]
+    list_filter = [
+        "power_state", "is_split", ("missing_since", admin.EmptyFieldListFilter),
+        ("segment", admin.EmptyFieldListFilter),
+    ]  # fmt: skip
+    list_select_related = ["segment", "host"]
+    search_fields = ["name", "uuid", "segment__name"]
+    fields = [
+        "name", "uuid", "title", "description", "segment", "host", "power_state", "state_reason", "is_split",
+        "missing_since", "observed_at", "created_at", "memory_mib", "vcpus", "virt_type", "machine", "autostart",
+        "persistent", "agent_channel", "agent_connected", "disks_text", "definition_observed_at",
+    ]  # fmt: skip
+    readonly_fields = ["disks_text"]
+    inlines = [NICsOfVM, SnapshotsOfVM]
+
+    @admin.display(description="Disks")
+    def disks_text(self, vm: VM) -> str:
+        return as_text(vm.disks)
+
+
+class Snapshots(ReadOnlyAdmin):
+    list_display = ["name", "vm", "created_at", "created_by", "is_baseline", "is_current", "missing_since"]
+    list_filter = ["is_baseline", "has_memory", "created_at"]
+    list_select_related = ["vm", "created_by"]
+    search_fields = ["name", "vm__name"]
+
+
+class Clusters(ReadOnlyAdmin):
+    list_display = ["name", "shared_storage", "queue"]
+
+
+class Hosts(ReadOnlyAdmin):
+    list_display = ["name", "cluster", "uri", "connection", "in_maintenance", "hypervisor_version", "observed_at"]
+    list_filter = ["connection", "in_maintenance", "cluster"]
+    list_select_related = ["cluster"]
+    search_fields = ["name", "address", "hostname"]
+    fields = [
+        "name", "cluster", "uri", "in_maintenance", "connection", "connection_error", "observed_at", "host_uuid",
+        "hostname", "cpus", "cpu_model", "memory_mib", "memory_free_mib", "hypervisor", "hypervisor_version",
+        "library_version", "networks_text",
+    ]  # fmt: skip
+    readonly_fields = ["uri", "networks_text"]
+
+    @admin.display(description="Address")
+    def uri(self, host: Host) -> str:
+        return str(host.uri)
+
+    @admin.display(description="Networks")
+    def networks_text(self, host: Host) -> str:
+        return as_text(host.networks)
+
+
+class Segments(ReadOnlyAdmin):
+    list_display = ["name", "description", "network_names"]
+    search_fields = ["name", "networks__name"]
+    fields = ["name", "description", "network_names"]
+    readonly_fields = ["network_names"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).prefetch_related("networks")
+
+    @admin.display(description="Networks")
+    def network_names(self, segment: Segment) -> str:
+        return ", ".join(network.name for network in segment.networks.all())
+
+
+class Sightings(ReadOnlyAdmin):
+    list_display = ["name", "host", "state", "reason", "state_since", "observed_at", "gone_at", "uuid"]
+    list_filter = ["state", ("gone_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["host"]
+    search_fields = ["name", "uuid", "host__name"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).filter(host__in=Host.objects.visible_to(request.user))
+
+    def record_query(self, found: Sighting) -> dict[str, str]:
+        return {"object_uuid": str(found.uuid)}

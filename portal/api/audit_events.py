@@ -1,0 +1,62 @@
+"""The record, for those who may read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters
+from django.db.models import Q, QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+
+from access import gate
+from access.actions import Action
+from audit.events import ActorKind, EventAction, Outcome, Via
+from audit.models import AuditEvent
+from portal.api.views import NounView
+
+
+class AuditEventSerializer(serializers.ModelSerializer):
+    action = serializers.ChoiceField(EventAction.choices)
+    outcome = serializers.ChoiceField(Outcome.choices)
+    actor_kind = serializers.ChoiceField(ActorKind.choices)
+    via = serializers.ChoiceField(Via.choices)
+
+    class Meta:
+        model = AuditEvent
+        exclude = ["version"]
+
+
+class AuditEventFilters(django_filters.FilterSet):
+    actor = django_filters.CharFilter(method="by_actor", label="The actor's id or name.")
+    action = django_filters.MultipleChoiceFilter(choices=EventAction.choices)
+    outcome = django_filters.MultipleChoiceFilter(choices=Outcome.choices)
+    object_type = django_filters.CharFilter(label="The noun: `vm`, `host`, `grant`.")
+    object_id = django_filters.CharFilter()
+    job = django_filters.CharFilter(field_name="job_id", label="A job's id.")
+    segment = django_filters.CharFilter(field_name="segment_id", label="A segment's id.")
+    request = django_filters.CharFilter(field_name="request_id", label="A request's id.")
+    since = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte", label="From this time on.")
+    until = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt", label="Before this time.")
+
+    def by_actor(self, queryset: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
+        return queryset.filter(Q(actor_id=value) | Q(actor_name=value))
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List what happened, the newest first"), retrieve=extend_schema(summary="One event")
+)
+class AuditEventView(ListModelMixin, RetrieveModelMixin, NounView):
+    declared_action = Action.READ_AUDIT
+    queryset = AuditEvent.objects.order_by("-id")
+    serializer_class = AuditEventSerializer
+    filterset_class = AuditEventFilters
+
+    def check_permissions(self, request: Request) -> None:
+        super().check_permissions(request)
+        gate.authorise(self.caller, Action.READ_AUDIT)
+
+    def get_queryset(self) -> Any:
+        return self.queryset.all()

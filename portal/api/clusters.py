@@ -1,0 +1,57 @@
+"""Clusters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access import gate
+from access.actions import Action
+from inventory.models import Cluster
+from inventory.services.hosts import cluster_create
+from portal.api.fields import Body
+from portal.api.views import NounView
+
+
+class ClusterSerializer(serializers.ModelSerializer):
+    allowed_actions = serializers.ListField(child=serializers.ChoiceField(Action.choices))
+
+    class Meta:
+        model = Cluster
+        fields = ["id", "name", "shared_storage", "queue", "allowed_actions"]
+        read_only_fields = fields
+
+
+class ClusterRequest(Body):
+    name = serializers.CharField(max_length=100)
+    shared_storage = serializers.BooleanField(
+        default=False, help_text="All hosts see the same image store at the same path, though libvirt cannot tell."
+    )
+    queue = serializers.SlugField(
+        max_length=60, default="slipway", help_text="Queue whose workers sit near these hosts."
+    )
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List the clusters that the caller sees"),
+    retrieve=extend_schema(summary="One cluster"),
+)
+class ClusterView(ListModelMixin, RetrieveModelMixin, NounView):
+    declared_action = Action.VIEW
+    queryset = Cluster.objects.all()
+    serializer_class = ClusterSerializer
+
+    def describe(self, objects: list[Any]) -> None:
+        actions = gate.actions_on(self.caller, objects)
+        for cluster in objects:
+            cluster.allowed_actions = sorted(actions[cluster.pk])
+
+    @extend_schema(summary="Create a cluster", request=ClusterRequest, responses={201: ClusterSerializer})
+    def create(self, request: Request) -> Response:
+        cluster = cluster_create(actor=self.caller, **self.body(ClusterRequest))
+        return self.created(cluster, name="cluster")

@@ -1,0 +1,217 @@
+"""Jobs: asking for work, following it, stopping it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, extend_schema_view
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access.actions import Action
+from inventory.models import VM, Cluster, Host
+from jobs.errors import InvalidRequest, NotAdmitted
+from jobs.models import Job, Step
+from jobs.operations.registry import OPERATIONS
+from jobs.services import job_cancel, job_submit
+from jobs.states import State
+from portal.api.fields import Body, PersonSerializer, Reference, VMReference, vm_named
+from portal.api.filters import Ordering
+from portal.api.schema import problems
+from portal.api.views import NounView
+
+OPERATION_NAMES = [(name, operation.label) for name, operation in sorted(OPERATIONS.items())]
+_WAITING = frozenset({State.AWAITING_APPROVAL, State.SCHEDULED})
+_LONGEST_KEY = 200
+_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Up to 200 printable ASCII characters of the caller's choice. The same request with the same key "
+    "gives the job that the first one made, and `Idempotent-Replay: true`; another request with it is refused (409).",
+)
+
+
+class StepSerializer(serializers.ModelSerializer):
+    state = serializers.ChoiceField(Step.State.choices)
+    seconds = serializers.FloatField(allow_null=True)
+
+    class Meta:
+        model = Step
+        fields = ["name", "title", "phase", "state", "detail", "started_at", "finished_at", "seconds"]
+        read_only_fields = fields
+
+
+class TargetSerializer(serializers.Serializer):
+    """What a job works on: the id under its kind, the others null, and its name at that time."""
+
+    vm = serializers.IntegerField(source="vm_id", allow_null=True)
+    host = serializers.IntegerField(source="host_id", allow_null=True)
+    cluster = serializers.IntegerField(source="cluster_id", allow_null=True)
+    name = serializers.CharField(source="target_name")
+
+
+class ErrorSerializer(serializers.Serializer):
+    """Why a job did not do what was asked."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class JobSerializer(serializers.ModelSerializer):
+    operation = serializers.ChoiceField(OPERATION_NAMES)
+    label = serializers.CharField(help_text="What it does, in words.")
+    target = TargetSerializer(source="*")
+    params = serializers.DictField()
+    state = serializers.ChoiceField(State.choices)
+    requested_by = serializers.SerializerMethodField(help_text="Null when Slipway itself asked.")
+    progress = serializers.SerializerMethodField(help_text="`phase`, `percent`, and what the operation measures.")
+    error = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Job
+        fields = [
+            "id", "operation", "label", "target", "params", "state", "requested_by", "created_at", "started_at",
+            "finished_at", "not_before", "attempts", "progress", "error", "cancel_requested_at",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    @extend_schema_field(PersonSerializer(allow_null=True))
+    def get_requested_by(self, job: Job) -> dict[str, Any] | None:
+        if job.requested_by_id is None:
+            return None
+        return {"id": job.requested_by_id, "username": job.requester_name}
+
+    @extend_schema_field(
+        {
+            "type": "object",
+            "properties": {"phase": {"type": "string"}, "percent": {"type": "integer"}},
+            "required": ["phase", "percent"],
+            "additionalProperties": True,
+        }
+    )
+    def get_progress(self, job: Job) -> dict[str, Any]:
+        return {**job.progress, "phase": job.phase, "percent": job.percent}
+
+    @extend_schema_field(ErrorSerializer(allow_null=True))
+    def get_error(self, job: Job) -> dict[str, str] | None:
+        if not job.error_code and not job.error_message:
+            return None
+        return {"code": job.error_code or job.state, "message": job.error_message}
+
+
+class JobDetailSerializer(JobSerializer):
+    """A job with its steps and its result."""
+
+    steps = StepSerializer(many=True)
+    result = serializers.DictField()
+
+    class Meta(JobSerializer.Meta):
+        fields = [*JobSerializer.Meta.fields, "steps", "result"]
+        read_only_fields = fields
+
+
+class TargetRequest(Body):
+    """One of them."""
+
+    vm = VMReference(queryset=VM.objects.all(), required=False)
+    host = Reference(queryset=Host.objects.all(), required=False)
+    cluster = Reference(queryset=Cluster.objects.all(), required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(attrs) != 1:
+            raise serializers.ValidationError("A target is one VM, host or cluster.")
+        return attrs
+
+
+class JobRequest(Body):
+    operation = serializers.ChoiceField(OPERATION_NAMES)
+    target = TargetRequest()
+    params = serializers.DictField(default=dict, allow_null=True, help_text="What the operation takes; see the manual.")
+    window = serializers.IntegerField(default=None, allow_null=True, help_text="Not available yet: leave it out.")
+
+
+class CancelRequest(Body):
+    reason = serializers.CharField(max_length=500, default="", allow_blank=True)
+
+
+class JobFilters(django_filters.FilterSet):
+    vm = django_filters.CharFilter(method="of_vm", label="Id or UUID.")
+    state = django_filters.MultipleChoiceFilter(choices=State.choices)
+    operation = django_filters.MultipleChoiceFilter(choices=OPERATION_NAMES)
+    ordering = Ordering(fields=["created_at", "started_at", "finished_at"])
+
+    def of_vm(self, queryset: QuerySet[Job], name: str, value: str) -> QuerySet[Job]:
+        return queryset.filter(vm=vm_named(VM.objects.visible_to(self.request.user), value) or -1)
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List the jobs on what the caller sees", responses=JobSerializer(many=True)),
+    retrieve=extend_schema(summary="One job, with its steps"),
+)
+class JobView(ListModelMixin, RetrieveModelMixin, NounView):
+    declared_action = Action.VIEW
+    queryset = Job.objects.prefetch_related("steps")
+    serializer_class = JobDetailSerializer
+    filterset_class = JobFilters
+    lookup_value_converter = "uuid"
+
+    def get_queryset(self) -> Any:
+        found = super().get_queryset()
+        return found.prefetch_related(None) if self.action == "list" else found
+
+    def get_serializer_class(self) -> Any:
+        return JobSerializer if self.action == "list" else JobDetailSerializer
+
+    @extend_schema(
+        summary="Ask for work",
+        description="202 instead of 201 when the job waits for an approval or for a window.",
+        parameters=[_KEY],
+        request=JobRequest,
+        responses={201: JobDetailSerializer, 202: JobDetailSerializer, **problems(422)},
+    )
+    def create(self, request: Request) -> Response:
+        key = _idempotency_key(request)
+        asked = self.body(JobRequest)
+        if asked["window"] is not None:
+            raise NotAdmitted("windows_not_available", "This installation has no maintenance windows yet.")
+        (target,) = asked["target"].values()
+        job = job_submit(
+            actor=self.caller,
+            operation=asked["operation"],
+            target=target,
+            params=asked["params"],
+            idempotency_key=key,
+        )
+        headers = self.location("job", job.pk)
+        if job.is_replay:
+            headers["Idempotent-Replay"] = "true"
+        return Response(self.get_serializer(job).data, status=202 if job.state in _WAITING else 201, headers=headers)
+
+    @extend_schema(
+        summary="Cancel a job",
+        description="200 when it is over with that, 202 when its worker was asked to stop.",
+        request=CancelRequest,
+        responses={200: JobDetailSerializer, 202: JobDetailSerializer},
+    )
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def cancel(self, request: Request, pk: str) -> Response:
+        job = job_cancel(actor=self.caller, job=self.get_object(), **self.body(CancelRequest))
+        return Response(self.get_serializer(job).data, status=200 if job.is_over else 202)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """The header, or None without one. Raises InvalidRequest."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not key.isascii() or not key.isprintable() or not 1 <= len(key) <= _LONGEST_KEY:
+        raise InvalidRequest(
+            f"An Idempotency-Key has 1 to {_LONGEST_KEY} printable ASCII characters.", field="Idempotency-Key"
+        )
+    return key

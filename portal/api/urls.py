@@ -1,0 +1,45 @@
+"""The API's addresses."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+from rest_framework.routers import SimpleRouter
+
+from portal.api.audit_events import AuditEventView
+from portal.api.clusters import ClusterView
+from portal.api.grants import GrantView
+from portal.api.hosts import HostView
+from portal.api.jobs import JobView
+from portal.api.me import MeView
+from portal.api.roles import RoleView
+from portal.api.root import NowhereView, RootView, SchemaView
+from portal.api.segments import SegmentView
+from portal.api.snapshots import SnapshotView
+from portal.api.teams import MemberView, TeamView
+from portal.api.users import UserView
+from portal.api.vms import VMView
+
+app_name = "api"
+
+_router = SimpleRouter(use_regex_path=False)
+_router.register("hosts", HostView, "host")
+_router.register("clusters", ClusterView, "cluster")
+_router.register("vms", VMView, "vm")
+_router.register("segments", SegmentView, "segment")
+_router.register("teams", TeamView, "team")
+_router.register("roles", RoleView, "role")
+_router.register("grants", GrantView, "grant")
+_router.register("users", UserView, "user")
+_router.register("jobs", JobView, "job")
+_router.register("audit-events", AuditEventView, "audit-event")
+
+urlpatterns = [
+    path("", RootView.as_view(), name="root"),
+    *_router.urls,
+    path("vms/<slug:vm>/snapshots/", SnapshotView.as_view({"get": "list"}), name="vm-snapshots"),
+    path("teams/<int:team>/members/", MemberView.as_view({"get": "list", "post": "create"}), name="team-members"),
+    path("teams/<int:team>/members/<int:user>/", MemberView.as_view({"delete": "destroy"}), name="team-member"),
+    path("me/", MeView.as_view(), name="me"),
+    path("schema/", SchemaView.as_view(), name="schema"),
+    re_path(r".*", NowhereView.as_view(), name="nowhere"),
+]
