@@ -51,6 +51,22 @@ MASKED = (
     "systemd-tmpfiles-setup-dev.service",
     "systemd-update-utmp.service",
 )
+ENABLED = ("lab-network.service", "qemu-guest-agent.service", "serial-getty@ttyS0.service")
+#: Programs that run at each boot and each reload of units; a reload takes 5 s with them, 1 s without.
+MASKED_GENERATORS = (
+    "cryptsetup",
+    "debug",
+    "fstab",
+    "getty",
+    "gpt-auto",
+    "hibernate-resume",
+    "integritysetup",
+    "rc-local",
+    "run",
+    "system-update",
+    "sysv",
+    "veritysetup",
+)
 _PAYLOAD = PAYLOAD / "debian"
 #: Place in the guest, by file in the payload.
 _FILES = {
@@ -162,10 +178,15 @@ def _settle(root: Path) -> None:
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(_PAYLOAD / file, root / place)
     (root / "usr/local/sbin/lab-network").chmod(0o755)
-    for unit in MASKED:
-        (root / "etc/systemd/system" / unit).unlink(missing_ok=True)
-        (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
-    run("chroot", root, "systemctl", "enable", "--quiet", "lab-network.service", "qemu-guest-agent.service")
+    generators = root / "etc/systemd/system-generators"
+    generators.mkdir(parents=True, exist_ok=True)
+    for masked in (
+        *(root / "etc/systemd/system" / unit for unit in MASKED),
+        *(generators / f"systemd-{name}-generator" for name in MASKED_GENERATORS),
+    ):
+        masked.unlink(missing_ok=True)
+        masked.symlink_to("/dev/null")
+    run("chroot", root, "systemctl", "enable", "--quiet", *ENABLED)
     run("chroot", root, "passwd", "--delete", "root")
     # The initrd mounts the only file system; an entry would make the boot wait for udev to see it.
     (root / "etc/fstab").write_text("")
