@@ -13,6 +13,7 @@ import pytest
 
 from access.gate import SYSTEM
 from access.models import User
+from audit.verify import verify
 from hypervisor import pool
 from hypervisor.connect import connect
 from hypervisor.errors import GuestNotFound
@@ -64,10 +65,6 @@ class Site:
     segment: Segment
     user: User
 
-    def vm(self, name: str) -> VM:
-        """The VM of that name."""
-        return VM.objects.get(name=name)
-
     def submit(self, operation: str, vm: VM, **params: Any) -> Job:
         """Submit a job as the user."""
         return job_submit(actor=self.user, operation=operation, target=VM.objects.get(pk=vm.pk), params=params)
@@ -85,6 +82,28 @@ class Site:
     def on(self, host: Host) -> Hypervisor:
         """A connection of the test's own."""
         return connect(host.uri)
+
+    def ready(self, name: str, host: str = "host1") -> VM:
+        """The VM, once the watcher has seen it running on that host; put into the site's segment."""
+
+        def found() -> VM | None:
+            running = VM.objects.filter(name=name, power_state="running", missing_since=None, host__name=host)
+            return running.exclude(definition_observed_at=None).first()
+
+        vm = until(found, what=f"{name} in the inventory")
+        VM.objects.filter(pk=vm.pk).update(segment=self.segment)
+        vm.refresh_from_db()
+        return vm
+
+    def record_is_whole(self) -> None:
+        """The audit chain verifies, with everything sealed."""
+
+        def sealed() -> bool:
+            report = verify()
+            assert report.ok, report.first_break
+            return report.unsealed == 0
+
+        until(sealed, what="the sealing of all events")
 
     def runs_on(self, vm: VM) -> list[str]:
         """Names of the hosts that run the VM, asked of libvirt itself."""
@@ -119,6 +138,7 @@ def site(lab: Lab, transactional_db: None, tmp_path: Path, monkeypatch: pytest.M
     """Slipway with the lab's hosts enrolled, its processes running, and a maintainer."""
     from django.conf import settings
 
+    Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE).unlink(missing_ok=True)  # of a record that the last test emptied
     monkeypatch.setattr(settings, "SLIPWAY_HOST_SCHEMES", frozenset({"qemu+tcp"}))
     cluster = cluster_create(actor=SYSTEM, name="lab", shared_storage=True)
     facts = lab.status()["hosts"]

@@ -17,19 +17,7 @@ def ledger(site, debian):
     """The Debian guest as installed: fresh disk, running on host1, package at 1.0."""
     site.lab.offer("1.1")
     site.lab.reset_guest(debian)
-    return until(lambda: ready(site, debian), what="the guest in the inventory")
-
-
-def ready(site, name):
-    """The VM once the watcher has seen it running on its first host, with its agent's channel."""
-    from inventory.models import VM
-
-    vm = VM.objects.filter(name=name, power_state="running", agent_channel=True, missing_since=None).first()
-    if vm is not None and vm.host is not None and vm.host.name == "host1":
-        vm.segment = site.segment
-        vm.save(update_fields=["segment"])
-        return vm
-    return None
+    return site.ready(debian)
 
 
 def test_baseline_patch_migration_recovery(site, ledger):
@@ -57,6 +45,7 @@ def test_baseline_patch_migration_recovery(site, ledger):
     assert site.runs_on(ledger) == ["host2"]
     assert version_in(site, ledger) == "1.0"
     assert Snapshot.objects.get(vm=ledger, is_baseline=True).name == baseline.result["snapshot"]
+    site.record_is_whole()
 
 
 @pytest.mark.parametrize(("version", "code"), [("1.2", "patch_failed"), ("1.3", "unhealthy_after_patch")])
