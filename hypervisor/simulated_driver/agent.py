@@ -81,12 +81,7 @@ class Agent(Session):
         with self.look() as db:
             guest = guests.find(db, self.host, uuid)
             silent = faults.lasting(db, Fault.AGENT_SILENT, self.host, uuid) is not None
-        if not guests.is_active(guest):
-            raise AgentUnavailable(f"{guest['name']} is not running.")
-        if not Config.loads(guest["config"]).agent_channel:
-            raise AgentUnavailable(f"{guest['name']} has no channel for a guest agent.")
-        if not guest["agent_up"]:
-            raise AgentUnavailable(f"The agent of {guest['name']} is not connected.")
+        _must_have_agent(guest)
         if silent or guest["state"] != PowerState.RUNNING:
             self.pause(timeout_seconds / speed())
             raise AgentUnavailable(f"The agent of {guest['name']} does not answer.")
@@ -96,10 +91,20 @@ class Agent(Session):
         """The inside of a running guest, to look at and to change."""
         with self.change() as tx:
             guest = guests.find(tx, self.host, uuid)
+            _must_have_agent(guest)
             inside = machine.load(tx, guest)
             programs.finish_units(inside, time.time())
             yield tx, guest, inside
             machine.save(tx, guest, inside)
+
+
+def _must_have_agent(guest: sqlite3.Row) -> None:
+    if not guests.is_active(guest):
+        raise AgentUnavailable(f"{guest['name']} is not running.")
+    if not Config.loads(guest["config"]).agent_channel:
+        raise AgentUnavailable(f"{guest['name']} has no channel for a guest agent.")
+    if not guest["agent_up"]:
+        raise AgentUnavailable(f"The agent of {guest['name']} is not connected.")
 
 
 def _run(inside: Machine, argv: Sequence[str]) -> Outcome:

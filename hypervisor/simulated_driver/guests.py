@@ -60,6 +60,20 @@ def is_active(row: sqlite3.Row) -> bool:
     return row["state"] not in (PowerState.SHUT_OFF, PowerState.CRASHED)
 
 
+def image_holder(db: sqlite3.Connection, row: sqlite3.Row) -> str:
+    """The other host whose QEMU has locked the guest's image, "" if none.
+
+    QEMU unlocks the image of a guest that it hands over, and locks one that it takes in when it starts to run.
+    """
+    handed_over = (StateReason.MIGRATION.value, StateReason.POSTCOPY.value, StateReason.POSTCOPY_FAILED.value)
+    holder = db.execute(
+        "SELECT host FROM guests WHERE uuid = ? AND host <> ?"
+        " AND (state = 'running' OR state = 'paused' AND reason NOT IN (?, ?, ?))",
+        (row["uuid"], row["host"], *handed_over),
+    ).fetchone()
+    return holder["host"] if holder else ""
+
+
 def cpu_ns(row: sqlite3.Row, now: float) -> int:
     """CPU time used by the guest's present QEMU."""
     if row["running_since"] is None:

@@ -23,13 +23,14 @@ from hypervisor.simulated_driver.model import (
     with_postcopy,
 )
 from hypervisor.simulated_driver.session import Session, must_be_active
-from hypervisor.types import Activity, MigrationProgress, MigrationSpec, PowerState
+from hypervisor.types import Activity, MigrationProgress, MigrationSpec, PowerState, StateReason
 
 _URI = re.compile(r"sim://([a-z0-9.-]+)/?\Z", re.ASCII)
 #: QEMU's.
 LONGEST_DOWNTIME_MS = 2_000_000
 #: What may be migrated: libvirt refuses a guest that waits for its disk or for another job.
 _MOVABLE = (PowerState.RUNNING, PowerState.PAUSED)
+_HANDED_OVER = (StateReason.MIGRATION, StateReason.POSTCOPY, StateReason.POSTCOPY_FAILED)
 
 
 class Migrating(Session):
@@ -142,6 +143,8 @@ def _check_guest(tx: sqlite3.Connection, guest: sqlite3.Row) -> None:
         raise MigrationRefused(f"The host is working on {guest['name']}: {guest['job']}.")
     if guest["state"] not in _MOVABLE:
         raise MigrationRefused(f"{guest['name']} is not running.")
+    if guest["reason"] in _HANDED_OVER:
+        raise MigrationRefused(f"{guest['name']} is left over from a migration on this host.")
     held = tx.execute(
         "SELECT count(*) FROM snapshots WHERE host = ? AND uuid = ?", (guest["host"], guest["uuid"])
     ).fetchone()[0]

@@ -26,8 +26,7 @@ class Powering(Session):
         with self.change_guest(uuid) as (tx, guest):
             if guests.is_active(guest):
                 raise GuestStateInvalid(f"{guest['name']} is already running.")
-            if holder := _image_holder(tx, guest):
-                raise HypervisorError(f"{guest['name']} cannot start: its disk is locked by the host {holder}.")
+            _must_get_image(tx, guest)
             fails = faults.take(tx, Fault.START_FAILS, self.host, uuid)
             if not fails:
                 guests.power_on(tx, guest, StateReason.BOOTED, time.time())
@@ -58,13 +57,17 @@ class Powering(Session):
             turn_off(tx, guest, StateReason.DESTROYED, time.time())
 
     def resume(self, uuid: str) -> None:
-        """Let a paused guest run on. Raises GuestStateInvalid if it is not paused, GuestBusy if a job holds it."""
+        """Let a paused guest run on. Raises GuestStateInvalid if it is not paused, GuestBusy if a job holds it.
+
+        Raises HypervisorError if its image is locked by another host.
+        """
         with self.change() as tx:
             guest = guests.find(tx, self.host, uuid)
             if guest["state"] != PowerState.PAUSED:
                 raise GuestStateInvalid(f"{guest['name']} is not paused.")
             if guest["job"]:
                 raise GuestBusy(f"The host {self.host} is working on {guest['name']}: {guest['job']}.")
+            _must_get_image(tx, guest)
             now = time.time()
             guests.set_state(tx, guest, PowerState.RUNNING, StateReason.UNPAUSED, now)
             events.emit(tx, guest, EventKind.RESUMED, at=now, detail="unpaused")
@@ -82,13 +85,9 @@ def turn_off(tx: sqlite3.Connection, guest: sqlite3.Row, reason: StateReason, at
         guests.power_off(tx, guest_now, reason, at)
 
 
-def _image_holder(tx: sqlite3.Connection, guest: sqlite3.Row) -> str:
-    """The other host whose QEMU has the guest's image open (QEMU's image locking), "" if none."""
-    row = tx.execute(
-        "SELECT host FROM guests WHERE uuid = ? AND host <> ? AND state IN (?, ?)",
-        (guest["uuid"], guest["host"], PowerState.RUNNING.value, PowerState.PAUSED.value),
-    ).fetchone()
-    return row["host"] if row else ""
+def _must_get_image(tx: sqlite3.Connection, guest: sqlite3.Row) -> None:
+    if holder := guests.image_holder(tx, guest):
+        raise HypervisorError(f"{guest['name']} cannot run: its disk is locked by the host {holder}.")
 
 
 @schedule.handles("shutdown")

@@ -211,7 +211,7 @@ def _reverted(tx: sqlite3.Connection, due: sqlite3.Row) -> None:
     guests.set_job(tx, guest, None)
     row = snapshots.get(tx, guest["host"], guest["uuid"], plan["name"])
     image = tx.execute("SELECT * FROM images WHERE uuid = ? AND tag = ?", (guest["uuid"], plan["name"])).fetchone()
-    if row is None or image is None or plan["fails"]:
+    if row is None or image is None or plan["fails"] or guests.image_holder(tx, guest):
         guests.set_state(tx, guest, PowerState.SHUT_OFF, StateReason.FAILED, at)
         return
     _load_image(tx, guest, row, image)

@@ -187,6 +187,10 @@ class TestFailures(TwoHosts):
         again = open_simulated("one")
         assert (pair(again), pair(two)) == ((PAUSED, StateReason.MIGRATION), (RUNNING, StateReason.MIGRATED))
         assert again.activity(GUEST) is Activity.NONE
+        with pytest.raises(HypervisorError, match="locked by the host two"):
+            again.resume(GUEST)
+        with pytest.raises(MigrationRefused):
+            again.migrate(GUEST, "sim://two/", MigrationSpec())
 
     def test_a_broken_postcopy_leaves_a_part_on_each_side(self, one: Hypervisor, two: Hypervisor) -> None:
         faults.plant(Fault.POSTCOPY_FAILS, "one", GUEST)
