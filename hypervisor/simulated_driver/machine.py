@@ -43,7 +43,8 @@ class Unit:
 
     argv: list[str]
     ends: float
-    output: str = ""  # the file that gets its standard output
+    output: str = ""  # the file that gets its output
+    appends: bool = False  # to that file, rather than beginning it anew
     remains: bool = False  # RemainAfterExit=yes
     done: bool = False
     exit_code: int = 0

@@ -35,11 +35,14 @@ def find(name: str) -> Program | None:
 
 
 def run(machine: Machine, argv: Sequence[str], now: float) -> Outcome:
-    """Run a program as a shell or `env` would: 127 when there is none."""
-    found = find(argv[0])
+    """Run a program as a shell or `env` would: 127 when there is none, 2 when it cannot do with its arguments."""
+    found = find(argv[0]) if argv else None
     if found is None:
-        return Outcome(127, stderr=f"{argv[0]}: not found\n".encode())
-    return found(machine, argv[1:], now)
+        return Outcome(127, stderr=f"{argv[0] if argv else ''}: not found\n".encode())
+    try:
+        return found(machine, argv[1:], now)
+    except (ValueError, LookupError, StopIteration):
+        return Outcome(2, stderr=f"{argv[0]}: the simulated program does not take these arguments\n".encode())
 
 
 def finish_units(machine: Machine, now: float) -> None:
@@ -50,7 +53,8 @@ def finish_units(machine: Machine, now: float) -> None:
         outcome = run(machine, unit.argv, unit.ends)
         unit.done, unit.exit_code = True, outcome.exit_code
         if unit.output:
-            machine.write(unit.output, outcome.stdout + outcome.stderr)
+            before = (machine.read(unit.output) or b"") if unit.appends else b""
+            machine.write(unit.output, before + outcome.stdout + outcome.stderr)
         if outcome.exit_code == 0 and not unit.remains:
             del machine.units[name]
 
@@ -177,6 +181,8 @@ def _systemd_run(machine: Machine, arguments: Sequence[str], now: float) -> Outc
             properties.append(value)
         else:
             options[key] = value
+    if not words:
+        return Outcome(1, stderr=b"Command line to execute required.\n")
     name = _unit_name(options.get("--unit") or options.get("-u") or f"run-{len(machine.units)}")
     if name in machine.units:
         sentence = f"Failed to start transient service unit: Unit {name} was already loaded or has a fragment file.\n"
@@ -184,9 +190,15 @@ def _systemd_run(machine: Machine, arguments: Sequence[str], now: float) -> Outc
     if "--wait" in options or "--pipe" in options:
         return run(machine, words, now)
     preview = run(copy.deepcopy(machine), words, now)
-    outputs = [value.rpartition(":")[2] for value in properties if value.startswith("StandardOutput=") and ":" in value]
-    remains = "RemainAfterExit=yes" in properties or "--remain-after-exit" in options
-    machine.units[name] = Unit(words, now + preview.seconds / speed(), outputs[-1] if outputs else "", remains)
+    kinds = dict(value.split("=", 1) for value in properties if "=" in value)
+    kind, _, path = kinds.get("StandardOutput", "").partition(":")
+    machine.units[name] = Unit(
+        words,
+        now + preview.seconds / speed(),
+        output=path,
+        appends=kind == "append",
+        remains=kinds.get("RemainAfterExit") == "yes" or "--remain-after-exit" in options,
+    )
     return Outcome(stderr=f"Running as unit: {name}\n".encode())
 
 

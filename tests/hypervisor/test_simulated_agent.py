@@ -157,6 +157,23 @@ class TestDebian(TwoHosts):
         result = self.run(one, "/bin/sh", "-c", script)
         assert (result.exit_code, result.stdout) == (code, stdout)
 
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "sleep",
+            "test",
+            "mv a",
+            "systemd-run --unit",
+            "systemd-run",
+            "dpkg-query -f",
+            "apt-mark",
+            "apt-get",
+            "apt-mark hold x",
+        ],
+    )
+    def test_arguments_that_a_program_cannot_do_with(self, one: Hypervisor, line: str) -> None:
+        assert self.run(one, *line.split()).exit_code != 0
+
     def test_a_script_in_a_file(self, one: Hypervisor) -> None:
         one.agent_write_file(GUEST, "/root/go.sh", b"#!/bin/sh\n# a comment; with signs $(\necho went\n")
         assert self.run(one, "/bin/sh", "/root/go.sh").stdout == b"went\n"
