@@ -26,8 +26,9 @@ COMMAND_SECONDS = 10
 #: Waits between two looks at a program that runs: short first, since most are.
 POLL_FIRST_SECONDS = 0.02
 POLL_LONGEST_SECONDS = 0.25
-#: Piece of a file in one command: its base64 stays well below libvirt's 4 MiB for a string.
-PIECE_BYTES = 512 * 1024
+#: Piece of a file in one command. Larger commands take an emulated guest long, and from about 300 KiB on the channel
+#: stands still for good (seen with QEMU 7.2).
+PIECE_BYTES = 48 * 1024
 
 _NONSENSE = "The guest agent answered nonsense."
 _ERRORS: ErrorTable = MappingProxyType(
@@ -37,6 +38,7 @@ _ERRORS: ErrorTable = MappingProxyType(
         libvirt.VIR_ERR_OPERATION_INVALID: AgentUnavailable,  # the guest is off
         libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED: AgentUnavailable,  # it has no agent channel
         libvirt.VIR_ERR_OPERATION_TIMEOUT: AgentUnavailable,
+        libvirt.VIR_ERR_SYSTEM_ERROR: AgentUnavailable,  # an answer that is longer than libvirt takes
         libvirt.VIR_ERR_NO_SUPPORT: AgentUnavailable,
     }
 )
@@ -56,6 +58,9 @@ class Agent(LibvirtConnection):
 
         A program killed by a signal has the exit code 128 + signal, as a shell would say. Raises AgentUnavailable,
         AgentRefused, OperationTimeout; after a timeout the program may still run in the guest.
+
+        The program must not write more than some 3 MiB: libvirt gives an agent up whose answer is over 10 MiB,
+        and the agent is out of reach until it, or the guest, is restarted. What may write more writes to a file.
         """
         if isinstance(argv, str) or not argv or any("\0" in word for word in argv):
             raise AgentRefused("A program is started by a list of its name and arguments, without NUL characters.")
