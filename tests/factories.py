@@ -212,15 +212,8 @@ def job(
     **facts: Any,
 ) -> Job:
     """A job on a VM, with the lock that one in this state holds."""
-    created = Job.objects.create(
-        vm=vm,
-        operation=operation,
-        target_name=vm.name,
-        requested_by=by,
-        requester_name=by.username,
-        state=state,
-        **facts,
-    )
+    known: dict[str, Any] = {"target_name": vm.name, "requested_by": by, "requester_name": by.username}
+    created = Job.objects.create(vm=vm, operation=operation, state=state, **known | facts)
     held = [f"vm:{vm.uuid}"] if locks is None and state in LOCKING else locks or []
     for resource in held:
         JobLock.objects.create(resource=resource, job=created)

@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inventory.models import VM
-from portal.api.filters import is_id
+from portal.api.filters import LARGEST_KEY, is_id
 from portal.api.problems import NoSuchObject
 
 
@@ -39,6 +39,8 @@ class Reference(serializers.PrimaryKeyRelatedField):
 
     def _key(self, data: Any) -> int:
         if isinstance(data, int) and not isinstance(data, bool):
+            if abs(data) > LARGEST_KEY:
+                raise NoSuchObject(_path(self))
             return data
         if isinstance(data, str) and is_id(data):
             return int(data)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import django_filters
+from django import forms
 from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+#: The largest key that a table can have; databases refuse to look for a larger one.
+LARGEST_KEY = 2**63 - 1
 _PAGING = {"page", "page_size"}
 
 
@@ -32,6 +35,15 @@ class Ordering(django_filters.OrderingFilter):
     def filter(self, qs: QuerySet[Any], value: Any) -> QuerySet[Any]:
         ordered = super().filter(qs, value)
         return ordered.order_by(*ordered.query.order_by, "pk") if value else ordered
+
+
+class KeyFilter(django_filters.NumberFilter):
+    """An object's id."""
+
+    field_class = forms.IntegerField
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=0, max_value=LARGEST_KEY, **options)
 
 
 def seen_by(request: Any, queryset: Any, reference: str) -> QuerySet[Any]:

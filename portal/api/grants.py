@@ -16,7 +16,7 @@ from access.models.grants import SCOPES
 from access.services.grants import grant_create, grant_revoke
 from inventory.models import VM, Cluster, Host, Segment
 from portal.api.fields import Body, NamedSerializer, PersonSerializer, Reference, VMReference
-from portal.api.filters import Ordering, is_id
+from portal.api.filters import KeyFilter, Ordering, is_id
 from portal.api.problems import NoSuchObject
 from portal.api.views import NounView
 from portal.declared import SIGNED_IN
@@ -94,13 +94,13 @@ class GrantRequest(Body):
 
 
 class GrantFilters(django_filters.FilterSet):
-    team = django_filters.NumberFilter()
-    user = django_filters.NumberFilter()
+    team = KeyFilter()
+    user = KeyFilter()
     role = django_filters.CharFilter(field_name="role__slug")
-    segment = django_filters.NumberFilter()
-    vm = django_filters.NumberFilter()
-    host = django_filters.NumberFilter()
-    cluster = django_filters.NumberFilter()
+    segment = KeyFilter()
+    vm = KeyFilter()
+    host = KeyFilter()
+    cluster = KeyFilter()
     everything = django_filters.BooleanFilter()
     ordering = Ordering(fields=["created_at", "expires_at"])
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any, cast
 
 from django.db.models import Model
+from django.http import Http404
 from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +18,7 @@ from access.models import User
 from audit.context import acting_as
 from portal.api.authentication import token_id
 from portal.api.fields import Body
-from portal.api.filters import StrictFilterBackend
+from portal.api.filters import LARGEST_KEY, StrictFilterBackend
 from portal.declared import Declaration
 
 
@@ -50,6 +51,11 @@ class NounView(Acting, GenericViewSet):
 
     filter_backends = [StrictFilterBackend]
     lookup_value_converter = "int"
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if any(isinstance(key, int) and key > LARGEST_KEY for key in kwargs.values()):
+            raise Http404
 
     def describe(self, objects: list[Any]) -> None:
         """Look up, for all objects of an answer at once, what their serializer shows beyond their own row."""

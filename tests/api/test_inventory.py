@@ -1,0 +1,221 @@
+"""Hosts, clusters and segments over the API."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.events import EventAction
+from audit.models import AuditEvent
+from inventory.models import Cluster, Host, Segment
+from jobs.states import State
+from portal.celery import app as celery_app
+from tests import factories as make
+from tests.api.conftest import problem
+from tests.api.outside import reaching_out
+
+HOSTILE_URIS = [
+    "qemu+ssh://node/system?command=/tmp/evil",
+    "qemu+ssh://node/system?netcat=/tmp/evil",
+    "qemu+ssh://node/system?socket=/run/evil",
+    "qemu+tls://node/system?pkipath=/etc",
+    "qemu+tls://node/system?no_verify=1",
+    "qemu+ext://node/system?command=/tmp/evil",
+    "qemu+ext:///system",
+    "qemu+libssh2://node/system",
+    "qemu+unix:///system?socket=/tmp/evil",
+    "qemu+tcp://node/system",
+    "qemu:///session",
+    "qemu:///system?x=1",
+    "test:///default",
+    "test:///etc/passwd",
+    "test:///tmp/evil.xml",
+    "xen:///system",
+    "esx://node/",
+    "file:///etc/passwd",
+    "/etc/passwd",
+    "http://169.254.169.254/",
+    "qemu+tls://169.254.169.254/system",
+    "qemu+tls://[fe80::1%25eth0]/system",
+    "qemu+tls://0x7f000001/system",
+    "qemu+tls://2130706433/system",
+    "qemu+tls://node:0/system",
+    "qemu+tls://node:99999/system",
+    "qemu+tls://user:secret@node/system",
+    "qemu+ssh://-oProxyCommand=evil@node/system",
+    "qemu+ssh://-oProxyCommand=evil/system",
+    "qemu+ssh://node/system#x",
+    "qemu+ssh://node/../system",
+    "qemu+ssh://node/system/../../etc",
+    "qemu+ssh://no de/system",
+    "qemu+ssh://node`id`/system",
+    "qemu+ssh://node$(id)/system",
+    "qemu+ssh://node;id/system",
+    "qemu+ssh://node/system\nqemu:///system",
+    "QEMU+SSH://node/system",
+    "qemu+ssh://nöde/system",
+    "qemu+ssh://",
+    "x" * 301,
+    "",
+]
+
+
+@pytest.mark.parametrize("uri", HOSTILE_URIS)
+def test_a_hostile_address_is_refused_before_anything_is_opened_or_run(estate, admin, uri):
+    with reaching_out() as reached:
+        answer = admin.post("hosts/", {"name": "evil", "uri": uri, "cluster": estate.cluster.pk})
+    problem(answer, 400, "invalid", "uri")
+    assert reached == []
+    assert not Host.objects.filter(name="evil").exists()
+
+
+def test_the_watch_for_reaching_out_sees_what_it_must(tmp_path):
+    import socket
+    import subprocess
+
+    with reaching_out() as reached:
+        subprocess.run(["true"], check=True)
+        (tmp_path / "new").write_text("x")
+        with socket.socket() as client:
+            client.connect_ex(("127.0.0.1", 9))
+    assert {event for event, _what in reached} >= {"subprocess.Popen", "open", "socket.connect"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("qemu+tls://Node-1.example/system", "qemu+tls://node-1.example/system"),
+        ("qemu+ssh://slipway@10.0.0.7:2222/system", "qemu+ssh://slipway@10.0.0.7:2222/system"),
+        ("qemu+tls://[2001:db8::7]/system", "qemu+tls://[2001:db8::7]/system"),
+        ("qemu:///system", "qemu:///system"),
+    ],
+)
+def test_enrolling_a_host_opens_nothing_either(estate, admin, uri, shown):
+    with reaching_out() as reached:
+        answer = admin.post("hosts/", {"name": " new ", "uri": uri, "cluster": estate.cluster.pk})
+    assert answer.status_code == 201, answer.json()
+    found = answer.json()
+    assert reached == []
+    assert (found["name"], found["uri"], found["connection"]) == ("new", shown, "unknown")
+    assert found["cluster"] == {"id": estate.cluster.pk, "name": "main"}
+    assert admin.client.get(answer["Location"]).json() == found
+    assert AuditEvent.objects.get(action=EventAction.HOST_CREATED).after == {"uri": shown, "cluster": "main"}
+    again = admin.post("hosts/", {"name": "other", "uri": uri, "cluster": estate.cluster.pk})
+    problem(again, 400, "invalid", "uri")
+
+
+def test_enrolling_needs_the_right_on_the_cluster(estate, maintainer, call):
+    body = {"name": "new", "uri": "sim://new/", "cluster": estate.cluster.pk}
+    problem(maintainer.post("hosts/", body), 403, "not_allowed")
+    stranger = call(make.user())
+    hidden = problem(stranger.post("hosts/", body), 404, "not_found", "cluster")
+    missing = problem(stranger.post("hosts/", body | {"cluster": 987654}), 404, "not_found", "cluster")
+    assert hidden | {"request_id": ""} == missing | {"request_id": ""}
+    operator = call(make.user_with(make.role_of("operate_host"), estate.cluster))
+    assert operator.post("hosts/", body).status_code == 201
+    problem(operator.post("hosts/", body | {"uri": "sim://other/"}), 400, "invalid", "name")
+
+
+def test_an_address_is_for_who_operates_the_host(estate, maintainer, admin):
+    Host.objects.update(connection_error="cannot connect to 10.1.2.3")
+    seen = maintainer.get(f"hosts/{estate.north.pk}/")
+    assert (seen.json()["uri"], seen.json()["connection_error"]) == (None, None)
+    assert "sim:" not in seen.content.decode()
+    assert seen.json()["allowed_actions"] == ["place", "view"]
+    assert admin.get(f"hosts/{estate.north.pk}/").json()["uri"] == "sim://north/"
+
+
+def test_hosts_are_listed_to_who_sees_them(estate, viewer, maintainer, call):
+    far = make.host("far", cluster=make.cluster("other"), memory_free_mib=1)
+
+    def names(caller, **query) -> list[str]:
+        return [host["name"] for host in caller.get("hosts/", **query).json()["results"]]
+
+    assert names(viewer) == []
+    assert names(maintainer) == ["north", "south"]
+    assert names(maintainer, search="nor") == ["north"]
+    assert names(maintainer, cluster=estate.cluster.pk) == names(maintainer, cluster="main") == ["north", "south"]
+    assert names(maintainer, cluster="other") == names(maintainer, connection="unreachable") == []
+    make.grant(maintainer.user, "viewer", far)
+    assert names(maintainer, ordering="memory_free_mib")[0] == "far"
+    assert maintainer.get(f"hosts/{far.pk}/").json()["cluster"] is None
+    problem(viewer.get(f"hosts/{far.pk}/"), 404, "not_found")
+
+
+def test_a_list_of_hosts_costs_the_same_number_of_statements(estate, admin, django_assert_num_queries):
+    for number in (10, 190):
+        for _ in range(number):
+            make.host(cluster=estate.cluster)
+        with django_assert_num_queries(5):
+            assert admin.get("hosts/", page_size=500).status_code == 200
+
+
+def test_removing_a_host(estate, admin, maintainer):
+    empty = make.host("empty", cluster=estate.cluster)
+    problem(maintainer.delete(f"hosts/{empty.pk}/"), 403, "not_allowed")
+    problem(admin.delete(f"hosts/{estate.north.pk}/"), 400, "invalid")
+    assert admin.delete(f"hosts/{empty.pk}/").status_code == 204
+    problem(admin.delete(f"hosts/{empty.pk}/"), 404, "not_found")
+    assert AuditEvent.objects.get(action=EventAction.HOST_DELETED).object_name == "empty"
+
+
+def test_a_host_that_jobs_refer_to_stays(estate, admin):
+    empty = make.host("empty", cluster=estate.cluster)
+    make.job(estate.vm, by=admin.user, state=State.SUCCEEDED, host=empty)
+    problem(admin.delete(f"hosts/{empty.pk}/"), 409, "conflict")
+    assert Host.objects.filter(pk=empty.pk).exists()
+    assert not AuditEvent.objects.filter(action=EventAction.HOST_DELETED).exists()
+
+
+def test_reading_a_host_now_goes_to_the_queue_near_it(estate, admin, maintainer, django_capture_on_commit_callbacks):
+    Cluster.objects.update(queue="near-main")
+    with django_capture_on_commit_callbacks(execute=True), reaching_out() as reached:
+        answer = admin.post(f"hosts/{estate.north.pk}/sync/")
+    assert (answer.status_code, answer.json()["name"]) == (202, "north")
+    assert reached == []
+    with celery_app.connection_for_read() as connection:
+        message = connection.SimpleQueue("near-main").get(timeout=5)
+        message.ack()
+    assert message.headers["task"] == "inventory.sync"
+    assert message.payload[0] == [estate.north.pk, True]
+    assert AuditEvent.objects.get(action=EventAction.HOST_SYNC_REQUESTED).object_name == "north"
+    problem(maintainer.post(f"hosts/{estate.north.pk}/sync/"), 403, "not_allowed")
+    problem(admin.post("hosts/987654/sync/"), 404, "not_found")
+
+
+def test_a_queue_that_is_down_is_no_error(estate, admin, monkeypatch, django_capture_on_commit_callbacks, caplog):
+    from portal.api import hosts
+
+    def down(**_facts):
+        raise ConnectionRefusedError("no broker")
+
+    monkeypatch.setattr(hosts.sync_host, "apply_async", down)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert admin.post(f"hosts/{estate.north.pk}/sync/").status_code == 202
+    assert "no broker" in caplog.text
+
+
+def test_clusters(estate, admin, maintainer, viewer):
+    answer = admin.post("clusters/", {"name": "east", "shared_storage": True, "queue": "east"})
+    assert answer.status_code == 201
+    found = answer.json()
+    assert (found["name"], found["shared_storage"], found["queue"]) == ("east", True, "east")
+    assert admin.client.get(answer["Location"]).json() == found
+    problem(admin.post("clusters/", {"name": "east"}), 400, "invalid", "name")
+    problem(admin.post("clusters/", {"name": "x", "queue": "a b;c"}), 400, "invalid", "queue")
+    problem(maintainer.post("clusters/", {"name": "x"}), 403, "not_allowed")
+    assert [cluster["name"] for cluster in maintainer.get("clusters/").json()["results"]] == ["main"]
+    assert viewer.get("clusters/").json()["count"] == 0
+
+
+def test_segments(estate, admin, maintainer):
+    answer = admin.post("segments/", {"name": "mail", "description": "Mail", "networks": ["mail-net", "dmz"]})
+    assert answer.status_code == 201
+    assert answer.json()["networks"] == ["dmz", "mail-net"]
+    assert admin.client.get(answer["Location"]).json() == answer.json()
+    problem(admin.post("segments/", {"name": "other", "networks": ["web-net"]}), 400, "invalid", "networks")
+    problem(admin.post("segments/", {"name": "mail"}), 400, "invalid", "name")
+    assert not Segment.objects.filter(name="other").exists()
+    problem(maintainer.post("segments/", {"name": "x"}), 403, "not_allowed")
+    assert [segment["name"] for segment in maintainer.get("segments/").json()["results"]] == ["web"]
+    assert maintainer.get("segments/", search="db").json()["count"] == 0
+    problem(maintainer.get(f"segments/{estate.db.pk}/"), 404, "not_found")
