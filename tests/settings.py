@@ -1,7 +1,6 @@
 """The settings that tests run with: those of an installation, in a data directory that is removed afterwards.
 
-What is set in the environment wins (`SLIPWAY_DATABASE_URL`, `SLIPWAY_BROKER_URL`, `SLIPWAY_DATA_DIR`), so that the same
-tests run against PostgreSQL and Redis, and a process that a test starts shares its parent's directory.
+`SLIPWAY_DATABASE_URL` and `SLIPWAY_BROKER_URL` may be set, so that the same tests run against PostgreSQL and Redis.
 """
 
 import atexit
@@ -9,7 +8,10 @@ import os
 import shutil
 import tempfile
 
-if "SLIPWAY_DATA_DIR" not in os.environ:
+# One directory for each test process (pytest-xdist runs several), shared with the processes that it starts itself.
+_process = os.environ.get("PYTEST_XDIST_WORKER", "main")
+if os.environ.get("SLIPWAY_TESTS_PROCESS") != _process:
+    os.environ["SLIPWAY_TESTS_PROCESS"] = _process
     os.environ["SLIPWAY_DATA_DIR"] = tempfile.mkdtemp(prefix="slipway-tests-")
     atexit.register(shutil.rmtree, os.environ["SLIPWAY_DATA_DIR"], ignore_errors=True)
 os.environ.setdefault("SLIPWAY_BROKER_URL", "memory://")

@@ -141,6 +141,12 @@ def host_names(cluster: str = "") -> list[str]:
     return [row["name"] for row in rows]
 
 
+def clusters_of_hosts() -> list[tuple[str, str]]:
+    """Every host's name and its cluster's, in order."""
+    rows = open_store().connection().execute("SELECT name, cluster FROM hosts ORDER BY name")
+    return [(row["name"], row["cluster"]) for row in rows]
+
+
 def set_state(host: str, uuid: str, state: PowerState, reason: StateReason) -> None:
     """Put a guest into a state without a cause, as one finds it after an accident. Raises GuestNotFound."""
     with open_store().change() as tx:

@@ -19,10 +19,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("lab", type=Path, help="File with what `script/lab up` printed.")
+        parser.add_argument("--data-dir", required=True, help="The lab's data directory.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         lab = json.loads(options["lab"].read_text())
-        story = Story(settings.BASE_URL, lab, lambda version: _offer(lab, version))
+        data_dir = options["data_dir"]
+        story = Story(settings.BASE_URL, lab, lambda version: _offer(lab["name"], data_dir, version))
         if not story.tell():
             sys.exit(1)
         if story.stage is not None:
@@ -31,7 +33,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {name:5} {password}")
 
 
-def _offer(lab: dict[str, Any], version: str) -> None:
+def _offer(lab: str, data_dir: str, version: str) -> None:
     """Have the lab's package repository offer this version."""
-    argv = [sys.executable, "-m", "lab", "offer", version, "--name", lab["name"]]
-    subprocess.run([*argv, "--data-dir", lab["data_dir"]], check=True, stdout=subprocess.DEVNULL)
+    argv = [sys.executable, "-m", "lab", "offer", version, "--name", lab, "--data-dir", data_dir]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)

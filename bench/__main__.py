@@ -1,0 +1,29 @@
+"""`python -m bench NAME [N]`; without a name, what there is."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = {
+    "migrate": "live migration, portal over virsh (lab)",
+    "snapshot": "snapshot create and revert, portal over virsh (lab)",
+    "vmlist": "the VM list at 100, 1,000 and 10,000 VMs (embedded database)",
+}
+
+
+def main() -> int:
+    """Run one benchmark; status 2 for a name that there is not."""
+    if len(sys.argv) < 2:
+        for name, what in NAMES.items():
+            print(f"{name:10} {what}")
+        return 0
+    name, *rest = sys.argv[1:]
+    if name not in NAMES:
+        print(f"There is no benchmark {name}; there are: {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    importlib.import_module(f"bench.{name}").main(*map(int, rest))
+    return 0
+
+
+sys.exit(main())
