@@ -1,0 +1,1 @@
+"""The web portal's pages: one file per noun. They show what was observed, with its age; services change it."""

@@ -1,0 +1,125 @@
+"""What needs somebody: the findings of an estate, as far as one user sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.urls import reverse
+from django.utils import timezone
+
+from access.gate import Actor
+from hypervisor.types import PowerState
+from inventory.models import NIC, VM, Host, Segment, Snapshot
+from jobs.models import Job
+from jobs.states import State
+
+#: For how long a job that failed is news.
+RECENT = timedelta(hours=24)
+
+HAS_BASELINE = Exists(Snapshot.objects.filter(vm=OuterRef("pk"), is_baseline=True, missing_since=None))
+HAS_FOREIGN_NIC = Exists(NIC.objects.filter(vm=OuterRef("pk"), foreign_segment__isnull=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that needs somebody: how bad, in a sentence, and where to see it."""
+
+    tone: str  # "bad", "warn"
+    text: str
+    url: str
+    about: str = ""
+
+
+def findings(user: Actor, counts: dict[str, int]) -> list[Finding]:
+    """Everything that needs somebody; `counts` are those of `vm_counts`."""
+    return [*_host_findings(user), *_vm_findings(counts), *_job_findings(user)]
+
+
+def _host_findings(user: Actor) -> list[Finding]:
+    silent = Host.objects.visible_to(user).filter(connection=Host.Connection.UNREACHABLE)
+    return [
+        Finding("bad", f"Host {host} does not answer.", reverse("host-detail", args=[host.pk]), host.connection_error)
+        for host in silent
+    ]
+
+
+def vm_counts(user: Actor) -> dict[str, int]:
+    """The user's VMs: how many, in which states, and with which findings; by one SQL statement."""
+    seen = Q(missing_since__isnull=True)
+    counted: dict[str, int] = (
+        VM.objects.visible_to(user)
+        .annotate(has_baseline=HAS_BASELINE, has_foreign_nic=HAS_FOREIGN_NIC)
+        .aggregate(
+            total=Count("pk"),
+            running=Count("pk", filter=Q(power_state=PowerState.RUNNING.value)),
+            off=Count("pk", filter=Q(power_state=PowerState.SHUT_OFF.value)),
+            missing=Count("pk", filter=~seen),
+            split=Count("pk", filter=Q(is_split=True)),
+            foreign_nic=Count("pk", filter=Q(has_foreign_nic=True)),
+            no_baseline=Count("pk", filter=Q(has_baseline=False) & seen),
+        )
+    )
+    return counted
+
+
+def _vm_findings(counts: dict[str, int]) -> list[Finding]:
+    said = [
+        ("split", "bad", "is run by two hosts at once", "are run by two hosts at once"),
+        ("foreign_nic", "bad", "is on a network of another segment", "are on networks of other segments"),
+        ("missing", "warn", "is not seen on any host", "are not seen on any host"),
+        ("no_baseline", "warn", "has no baseline to fall back to", "have no baseline to fall back to"),
+    ]
+    return [
+        Finding(tone, _sentence(counts[name], one, many), f"{reverse('vm-list')}?finding={name}")
+        for name, tone, one, many in said
+        if counts[name]
+    ]
+
+
+def _job_findings(user: Actor) -> list[Finding]:
+    failed = Job.objects.visible_to(user).filter(
+        state__in=[State.FAILED, State.ERRORED], finished_at__gte=timezone.now() - RECENT
+    )
+    count = failed.count()
+    if not count:
+        return []
+    text = f"{count} job{'' if count == 1 else 's'} failed in the last 24 hours."
+    return [Finding("warn", text, f"{reverse('job-list')}?state=ended_badly")]
+
+
+def _sentence(count: int, one: str, many: str) -> str:
+    return f"{count} VM {one}." if count == 1 else f"{count} VMs {many}."
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """A segment, and how the user's VMs in it stand."""
+
+    segment: Segment
+    vms: int = 0
+    running: int = 0
+    with_baseline: int = 0
+    foreign_nic: int = 0
+
+
+def segment_rows(user: Actor, *, only: QuerySet[Segment] | None = None) -> list[SegmentRow]:
+    """The user's segments (or some) with the numbers of the VMs that the user sees there; by two SQL statements."""
+    segments = Segment.objects.visible_to(user) if only is None else only
+    counted = (
+        VM.objects.visible_to(user)
+        .filter(segment__isnull=False)
+        .annotate(has_baseline=HAS_BASELINE, has_foreign_nic=HAS_FOREIGN_NIC)
+        .order_by()
+        .values("segment_id")
+        .annotate(
+            vms=Count("pk"),
+            running=Count("pk", filter=Q(power_state=PowerState.RUNNING.value)),
+            with_baseline=Count("pk", filter=Q(has_baseline=True)),
+            foreign_nic=Count("pk", filter=Q(has_foreign_nic=True)),
+        )
+    )
+    numbers: dict[int, dict[str, Any]] = {row.pop("segment_id"): row for row in counted}
+    return [SegmentRow(segment, **numbers.get(segment.pk, {})) for segment in segments.order_by("name")]
