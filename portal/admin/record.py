@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.utils.formats import localize
+from django.utils.timezone import localtime
 
 from audit.models import AuditEvent, AuditSeal
 from portal.admin.base import ReadOnlyAdmin, as_text
@@ -20,14 +22,19 @@ class AuditEvents(ReadOnlyAdmin):
     search_help_text = "Part of a person's, an object's or a segment's name; or a whole UUID, job id or request id."
     sortable_by = ()  # newest first, by the key: any other order would read the whole record
     fieldsets = [
-        (None, {"fields": ["id", "at", "action", "outcome", "reason"]}),
+        (None, {"fields": ["id", "at", "action", "outcome", "reason", "seal"]}),
         ("Who", {"fields": ["actor_kind", "actor_name", "actor_id", "on_behalf_of_name", "on_behalf_of_id"]}),
         ("By which door", {"fields": ["via", "token_id", "source_address", "request_id", "job_id"]}),
         ("What", {"fields": ["object_type", "object_name", "object_id", "object_uuid"]}),
         ("In which segment", {"fields": ["segment_name", "segment_id"]}),
         ("Facts", {"fields": ["before_text", "after_text", "detail_text"]}),
     ]
-    readonly_fields = ["before_text", "after_text", "detail_text"]
+    readonly_fields = ["seal", "before_text", "after_text", "detail_text"]
+
+    @admin.display(description="Sealed")
+    def seal(self, event: AuditEvent) -> str:
+        seal = AuditSeal.objects.filter(event_id=event.pk).first()
+        return f"as number {seal.sequence}, at {localize(localtime(seal.sealed_at))}" if seal else "not yet"
 
     @admin.display(description="Before")
     def before_text(self, event: AuditEvent) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.views.generic import TemplateView
 from drf_spectacular.renderers import OpenApiJsonRenderer2
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
@@ -38,6 +39,13 @@ class SchemaView(Acting, SpectacularAPIView):
 
     declared_action = SIGNED_IN
     renderer_classes = [OpenApiJsonRenderer2]
+
+
+class DocsView(TemplateView):
+    """The same for people: each address, to read and to try with the portal's own session."""
+
+    declared_action = SIGNED_IN
+    template_name = "api/docs.html"
 
 
 class NowhereView(Acting):

@@ -12,7 +12,7 @@ from portal.api.hosts import HostView
 from portal.api.jobs import JobView
 from portal.api.me import MeView
 from portal.api.roles import RoleView
-from portal.api.root import NowhereView, RootView, SchemaView
+from portal.api.root import DocsView, NowhereView, RootView, SchemaView
 from portal.api.segments import SegmentView
 from portal.api.snapshots import SnapshotView
 from portal.api.teams import MemberView, TeamView
@@ -41,5 +41,6 @@ urlpatterns = [
     path("teams/<int:team>/members/<int:user>/", MemberView.as_view({"delete": "destroy"}), name="team-member"),
     path("me/", MeView.as_view(), name="me"),
     path("schema/", SchemaView.as_view(), name="schema"),
+    path("docs/", DocsView.as_view(), name="docs"),
     re_path(r".*", NowhereView.as_view(), name="nowhere"),
 ]

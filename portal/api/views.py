@@ -30,7 +30,8 @@ class Acting(APIView):
     """
 
     declared_action: Declaration
-    metadata_class = None
+    # No OPTIONS: the schema describes every address.
+    http_method_names = [method for method in APIView.http_method_names if method != "options"]
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         with ExitStack() as self._acting:

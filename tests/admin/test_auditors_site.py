@@ -80,6 +80,13 @@ def test_an_auditor_reads_every_noun_and_nothing_is_live_in_it(auditor, estate):
             assert 'name="_save"' not in text, page
 
 
+def test_an_event_shows_its_place_in_the_chain(auditor, estate):
+    event = next(found for found in estate if found._meta.model_name == "auditevent")
+    assert "as number 1, at 20" in auditor.get(address(event)).content.decode()
+    newer = record_alone(EventAction.VM_CHANGED, actor=SYSTEM)
+    assert "not yet" in auditor.get(address(newer)).content.decode()
+
+
 def test_the_password_is_not_shown(auditor):
     person = make.user("carl", password="correct horse battery")
     text = auditor.get(address(person)).content.decode()

@@ -53,7 +53,7 @@ def test_another_content_type(estate, maintainer, kind):
 def test_a_method_that_is_not_there(estate, admin):
     answer = admin.send("PUT", f"vms/{estate.vm.pk}/", "{}")
     problem(answer, 405, "method_not_allowed")
-    assert set(answer["Allow"].split(", ")) >= {"GET", "PATCH"}
+    assert answer["Allow"] == "GET, PATCH, HEAD"
     for path in ("audit-events/", "me/", f"vms/{estate.vm.pk}/snapshots/"):
         problem(admin.post(path, {}), 405, "method_not_allowed")
     problem(admin.send("OPTIONS", "jobs/", ""), 405, "method_not_allowed")

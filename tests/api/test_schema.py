@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 from django.core.management import call_command
@@ -97,6 +98,16 @@ def test_the_root_names_addresses_that_answer(admin):
         assert admin.client.get(address).status_code == 200, name
 
 
+def test_the_page_for_people_is_for_who_is_signed_in(client):
+    assert client.get("/api/v1/docs/")["Location"] == "/sign-in/?next=/api/v1/docs/"
+    client.force_login(make.user())
+    answer = client.get("/api/v1/docs/")
+    policy = answer["Content-Security-Policy"]
+    (nonce,) = re.findall(r'<script nonce="([^"]+)">', answer.content.decode())
+    assert f"'nonce-{nonce}'" in policy
+    assert "unsafe" not in policy
+
+
 def test_every_address_declares_what_it_needs(schema):
     api = next(entry for entry in get_resolver().url_patterns if str(entry.pattern) == "api/v1/")
     assert len(api.url_patterns) > 20
@@ -107,7 +118,7 @@ def test_every_address_declares_what_it_needs(schema):
         str(entry.pattern).replace("int:", "").replace("slug:", "").replace("uuid:", "") for entry in api.url_patterns
     }
     known = {path.replace("<", "{").replace(">", "}").replace("{pk}", "{id}") for path in known}
-    assert known - described == {"schema/", ".*"}
+    assert known - described == {"schema/", "docs/", ".*"}
     assert described - known == set()
     nowhere = api.url_patterns[-1]
     assert declaration_of(nowhere.callback) is SIGNED_IN

@@ -1,0 +1,1 @@
+"""How the portal writes dates and times, by language."""
