@@ -1,7 +1,7 @@
 """Open connections, kept for the next caller: opening costs several round trips, and TLS or SSH much more.
 
-A borrowed connection belongs to one caller alone, so that a call which hangs holds up nobody else. Connections never cross
-fork(): a process that finds connections of its parent forgets them without touching them.
+A borrowed connection belongs to one caller alone, so that a call which hangs holds up nobody else. Connections never
+cross fork(): a process that finds connections of its parent forgets them without touching them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The contract between Slipway and a host. Each driver keeps all of it; `tests/hypervisor/contract.py` checks that.
 
-A `Hypervisor` is one open connection to one host. Its methods block, may be called from several threads, and raise only
-`hypervisor.errors.HypervisorError`. Guests are named by their UUID. A method says an intent; flags stay inside the driver.
+A `Hypervisor` is one open connection to one host. Its methods block, may be called from several threads, and raise
+only `hypervisor.errors.HypervisorError`. Guests are named by their UUID. A method says an intent; flags stay inside
+the driver.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Observing(Protocol):
         """Targets of disks in an error state; empty when all is well."""
 
     def watch(self, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None]) -> Subscription:
-        """Deliver events of all guests from a thread of the driver; `on_close(reason)` once if the connection breaks."""
+        """Deliver events of all guests from a thread of the driver; `on_close(reason)` once if the connection
+        breaks.
+        """
 
 
 class Powering(Protocol):
@@ -99,10 +102,14 @@ class Snapshotting(Protocol):
     """Internal snapshots: disks and, of a running guest, memory, inside the qcow2 images."""
 
     def snapshot_create(self, uuid: str, name: str, description: str) -> SnapshotInfo:
-        """Take one; the guest stands still meanwhile and runs on after. Raises SnapshotExists, SnapshotFailed, NotSupported."""
+        """Take one; the guest stands still meanwhile and runs on after. Raises SnapshotExists, SnapshotFailed,
+        NotSupported.
+        """
 
     def snapshot_revert(self, uuid: str, name: str, *, running: bool | None = None) -> None:
-        """Go back to it; `running` None: as the snapshot was. Raises SnapshotNotFound, SnapshotFailed (the guest may be off)."""
+        """Go back to it; `running` None: as the snapshot was. Raises SnapshotNotFound, SnapshotFailed (the guest may
+        be off).
+        """
 
     def snapshot_delete(self, uuid: str, name: str) -> None:
         """Delete it; children move up. Raises SnapshotNotFound, SnapshotFailed."""
@@ -131,7 +138,9 @@ class Migrating(Protocol):
         """Progress of an outgoing migration; activity NONE when there is none. Raises GuestNotFound."""
 
     def completed_migration(self, uuid: str) -> MigrationProgress | None:
-        """Figures of the last completed migration that this host knows of (asked of the destination too), without consuming them."""
+        """Figures of the last completed migration that this host knows of (asked of the destination too), without
+        consuming them.
+        """
 
     def migration_abort(self, uuid: str) -> None:
         """Ask to cancel. Raises GuestStateInvalid if there is nothing to cancel or it is past the point."""
@@ -150,7 +159,9 @@ class Defining(Protocol):
     """Definitions: what recovery needs, no more."""
 
     def mark_operation(self, uuid: str, operation_id: str) -> None:
-        """Write Slipway's operation id into the guest's metadata (live and persistent); "" removes it. It migrates along."""
+        """Write Slipway's operation id into the guest's metadata (live and persistent); "" removes it. It migrates
+        along.
+        """
 
     def set_autostart(self, uuid: str, enabled: bool) -> None:
         """Set whether the host starts the guest with itself."""
@@ -169,7 +180,9 @@ class Agent(Protocol):
         """Raises AgentUnavailable unless the agent answers."""
 
     def agent_exec(self, uuid: str, argv: Sequence[str], *, timeout_seconds: int = 60) -> ExecResult:
-        """Run a program (an argument list, never a shell string) and wait. Raises AgentUnavailable, AgentRefused, OperationTimeout."""
+        """Run a program (an argument list, never a shell string) and wait. Raises AgentUnavailable, AgentRefused,
+        OperationTimeout.
+        """
 
     def agent_read_file(self, uuid: str, path: str, *, limit_bytes: int = 1_000_000) -> bytes:
         """Read at most `limit_bytes` of a guest's file. Raises AgentUnavailable, AgentRefused (no such file)."""

@@ -13,7 +13,7 @@ from inventory.syncing import host_sync
 
 
 def simulated_estate_enrol() -> int:
-    """Enrol every simulated host, make a segment of each of its networks, and put the VMs there. Returns how many hosts."""
+    """Enrol every simulated host, with a segment for each network and the VMs in theirs. Returns how many hosts."""
     settings.SLIPWAY_HOST_SCHEMES |= {"sim"}
     ensure_default_estate()
     networks: set[str] = set()

@@ -48,14 +48,10 @@ def web() -> Process:
 
 def worker(name: str = "worker", queues: str = "slipway", threads: int = WORKER_THREADS) -> Process:
     """A worker: carries out jobs and syncs."""
-    return Process(
-        name,
-        [
-            sys.executable, "-m", "celery", "-A", "portal", "worker", "--pool", "threads", "--concurrency", str(threads),
-            "--queues", queues, "--hostname", f"{name}@%h", "--without-gossip", "--without-mingle",
-            "--without-heartbeat", "--loglevel", "WARNING",
-        ],
-    )  # fmt: skip
+    celery = [sys.executable, "-m", "celery", "-A", "portal", "worker", "--hostname", f"{name}@%h", "--queues", queues]
+    pool = ["--pool", "threads", "--concurrency", str(threads)]
+    chatter = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+    return Process(name, [*celery, *pool, *chatter])
 
 
 def scheduler() -> Process:
@@ -78,5 +74,5 @@ def sealer() -> Process:
 
 def all_processes() -> list[Process]:
     """What `script/server` runs, in the order of starting."""
-    needs_redis = settings.CELERY_BROKER_URL == f"redis+socket://{environment.redis_socket()}"
+    needs_redis = environment.redis_socket().as_posix() in settings.CELERY_BROKER_URL
     return [*([redis()] if needs_redis else []), sealer(), web(), worker(), scheduler(), watcher()]

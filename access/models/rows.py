@@ -27,6 +27,9 @@ class GrantedRow(models.Model):
         abstract = True
         default_permissions = ()
 
+    def __str__(self) -> str:
+        return f"{self.effect} by grant {self.grant_id}"
+
 
 def _user_meta(name: str) -> list[Any]:
     return [

@@ -192,6 +192,10 @@ class JobContext:
     def _close_step(self, step: Step, state: Step.State, detail: str) -> None:
         Step.objects.filter(pk=step.pk).update(state=state, detail=detail[:10_000], finished_at=timezone.now())
 
+    def note(self, **facts: Any) -> None:
+        """Add to the journal what the next `journal()` will commit: for prechecks, which have no effects yet."""
+        self.job.journal = self.job.journal | facts
+
     def journal(self, **facts: Any) -> None:
         """Commit what recovery will need, before the effect that it is about. Raises Fenced."""
         write(self.job, journal=self.job.journal | facts)

@@ -33,7 +33,7 @@ class Operation(ABC):
 
         return no_params(params)
 
-    def admit(self, actor: Actor, target: Any, params: dict[str, Any]) -> None:
+    def admit(self, actor: Actor, target: Any, params: dict[str, Any]) -> None:  # noqa: B027 - some need none
         """Refuse what the observed facts speak against. Reads the database only. Raises NotAdmitted, NotAllowed,
         NotVisible.
         """
@@ -42,19 +42,19 @@ class Operation(ABC):
         """Resources that the job holds from its submission to its end."""
         return [f"vm:{target.uuid}"] if self.target_kind == "vm" else [f"{self.target_kind}:{target.pk}"]
 
-    def rights(self, context: JobContext) -> None:
+    def rights(self, context: JobContext) -> None:  # noqa: B027 - some operations need none
         """Check again, in the worker, every right that `admit` asked for beyond `action`. Raises NotAllowed,
         NotVisible.
         """
 
-    def precheck(self, context: JobContext) -> None:
+    def precheck(self, context: JobContext) -> None:  # noqa: B027 - some operations need none
         """Live and read-only. Raises OperationFailed with one reason."""
 
     @abstractmethod
     def execute(self, context: JobContext) -> None:
         """The effects. Re-enterable."""
 
-    def verify(self, context: JobContext) -> None:
+    def verify(self, context: JobContext) -> None:  # noqa: B027 - some operations need none
         """Prove the result on the hypervisor. Raises OperationFailed."""
 
     def rollback(self, context: JobContext, error: BaseException) -> str:

@@ -111,7 +111,8 @@ class Shutdown(PowerOperation):
             if wait_for(context, is_off, seconds=seconds) is None:
                 raise OperationFailed(
                     "guest_ignored_shutdown",
-                    f"{context.vm} did not shut down within {seconds} s. It still runs; shut it down inside, or force it off.",
+                    f"{context.vm} did not shut down within {seconds} s. It still runs; shut it down inside, or "
+                    "force it off.",
                 )
 
 
@@ -132,7 +133,8 @@ class Reboot(PowerOperation):
         if context.job.journal.get("asked"):
             raise OperationFailed(
                 "outcome_unknown",
-                f"The worker was lost while {context.vm} rebooted; the VM was asked once and not again. See its uptime.",
+                f"The worker was lost while {context.vm} rebooted; the VM was asked once and not again. See its "
+                "uptime.",
             )
         host, uuid = context.home(), context.uuid
         rebooted = threading.Event()

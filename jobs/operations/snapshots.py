@@ -77,7 +77,7 @@ class SnapshotCreate(Operation):
                 ),
             ]
         )
-        context.journal(was_running=state.state is PowerState.RUNNING)
+        context.note(was_running=state.state is PowerState.RUNNING)
 
     def execute(self, context: JobContext) -> None:
         host = context.home()
@@ -136,7 +136,7 @@ class SnapshotRevert(Operation):
                 ),
             ]
         )
-        context.journal(was_running=state is PowerState.RUNNING)
+        context.note(was_running=state is PowerState.RUNNING)
 
     def execute(self, context: JobContext) -> None:
         seconds = snapshot_go_back(context, context.home(), context.params["snapshot"])
@@ -217,7 +217,13 @@ def snapshot_proved(context: JobContext, host: Host, name: str) -> None:
     wanted = PowerState.RUNNING if context.job.journal.get("was_running") else PowerState.SHUT_OFF
     context.verdicts(
         [
-            Verdict("listed", "See that the host lists it", info is not None, "snapshot_missing", f"The host does not list “{name}”."),
+            Verdict(
+                "listed",
+                "See that the host lists it",
+                info is not None,
+                "snapshot_missing",
+                f"The host does not list “{name}”.",
+            ),
             Verdict(
                 "runs_on",
                 "See that the VM is as before",
@@ -227,7 +233,7 @@ def snapshot_proved(context: JobContext, host: Host, name: str) -> None:
                 found=state.value,
             ),
         ]
-    )  # fmt: skip
+    )
     guest_read(host, connection, context.uuid)
     vm_details_read(context.vm, connection)
 
@@ -259,7 +265,13 @@ def revert_proved(context: JobContext, host: Host, name: str) -> None:
     wanted = info.state if info else PowerState.RUNNING
     context.verdicts(
         [
-            Verdict("kept", "See that the snapshot is still there", info is not None, "snapshot_missing", f"The host does not list “{name}”."),
+            Verdict(
+                "kept",
+                "See that the snapshot is still there",
+                info is not None,
+                "snapshot_missing",
+                f"The host does not list “{name}”.",
+            ),
             Verdict(
                 "state",
                 f"See that the VM is {wanted.value.replace('_', ' ')}",
@@ -276,7 +288,7 @@ def revert_proved(context: JobContext, host: Host, name: str) -> None:
                 f"Disks report errors: {', '.join(errors)}.",
             ),
         ]
-    )  # fmt: skip
+    )
     guest_read(host, connection, context.uuid)
     vm_details_read(context.vm, connection)
 
@@ -337,9 +349,12 @@ def _listed(snapshots: list[SnapshotInfo], name: str) -> SnapshotInfo | None:
 def _exists(context: JobContext, info: SnapshotInfo | None) -> Verdict:
     name = context.params["snapshot"]
     return Verdict(
-        "exists", "See that the snapshot is there", info is not None, "snapshot_not_found",
+        "exists",
+        "See that the snapshot is there",
+        info is not None,
+        "snapshot_not_found",
         f"{context.vm} has no snapshot “{name}”.",
-    )  # fmt: skip
+    )
 
 
 def _steady(vm: VM, state: PowerState) -> Verdict:

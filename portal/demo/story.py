@@ -65,7 +65,9 @@ class Story:
         admin = Api(self.base_url, token_for("admin"))
         self.stage = set_up(admin, self.lab)
         self.people = {name: Api(self.base_url, token_for(name)) for name in self.stage.users}
-        self.check(len(self.stage.vms) == len(self.lab["guests"]), f"{len(self.stage.vms)} real guests found by the watcher")
+        self.check(
+            len(self.stage.vms) == len(self.lab["guests"]), f"{len(self.stage.vms)} real guests found by the watcher"
+        )
 
     def segments(self) -> None:
         """Ada of accounting sees accounting's VMs, and no others exist for her"""
@@ -78,7 +80,9 @@ class Story:
         job = self.people["ada"].job("snapshot.create", self._ledger, baseline=True, description="As installed")
         self._ended(job, "succeeded")
         result = job["result"]
-        self.check(result.get("has_memory") is True, f"“{result.get('snapshot')}” with memory, {result.get('seconds')} s")
+        self.check(
+            result.get("has_memory") is True, f"“{result.get('snapshot')}” with memory, {result.get('seconds')} s"
+        )
 
     def patch(self) -> None:
         """Ada patches the ledger: plan, snapshot, exactly the plan, health check, keep"""
@@ -96,7 +100,10 @@ class Story:
         job = self.people["ada"].job("vm.patch", self._ledger)
         self._ended(job, "failed")
         print(f"   {(job['error'] or {}).get('message')}")
-        self.check(job["result"].get("rolled_back") is True, f"rolled back and verified, {time.monotonic() - began:.1f} s in all")
+        self.check(
+            job["result"].get("rolled_back") is True,
+            f"rolled back and verified, {time.monotonic() - began:.1f} s in all",
+        )
         self.offer("1.1")
 
     def migration(self) -> None:
@@ -108,9 +115,14 @@ class Story:
         self._ended(job, "succeeded")
         result = job["result"]
         phases = ", ".join(f"{phase['phase']} {phase['seconds']} s" for phase in result.get("phases", []))
-        print(f"   {result.get('source')} → {result.get('destination')}: {phases}; {result.get('iterations')} iterations")
+        print(
+            f"   {result.get('source')} → {result.get('destination')}: {phases}; {result.get('iterations')} iterations"
+        )
         downtime = result.get("downtime_ms")
-        self.check(isinstance(downtime, int) and downtime > 0, f"measured downtime {downtime} ms, {result.get('seconds')} s in all")
+        self.check(
+            isinstance(downtime, int) and downtime > 0,
+            f"measured downtime {downtime} ms, {result.get('seconds')} s in all",
+        )
         now = ada.get(f"vms/{self._ledger}/")["host"]["name"]
         self.check(now == result.get("destination") != home, f"the ledger runs on {now}")
         after = {snapshot["name"] for snapshot in ada.get(f"vms/{self._ledger}/snapshots/")["results"]}
@@ -122,7 +134,9 @@ class Story:
         answer = self.people["vic"].call("POST", "jobs/", body)
         self.check(answer.status == 403, f"Vic, a viewer, may not migrate it: {answer.status} {_detail(answer.body)}")
         answer = self.people["eve"].call("POST", "jobs/", body)
-        self.check(answer.status == 404, f"for Eve of engineering it does not exist: {answer.status} {_detail(answer.body)}")
+        self.check(
+            answer.status == 404, f"for Eve of engineering it does not exist: {answer.status} {_detail(answer.body)}"
+        )
         answer = self.people["eve"].call("GET", f"vms/{self._ledger}/")
         self.check(answer.status == 404, f"nor can she look at it: {answer.status}")
 
@@ -132,7 +146,9 @@ class Story:
         baseline = next(s for s in ada.get(f"vms/{self._ledger}/snapshots/")["results"] if s["is_baseline"])
         job = ada.job("snapshot.revert", self._ledger, snapshot=baseline["name"])
         self._ended(job, "succeeded")
-        self.check(job["state"] == "succeeded", f"the ledger runs as installed again after {job['result'].get('seconds')} s")
+        self.check(
+            job["state"] == "succeeded", f"the ledger runs as installed again after {job['result'].get('seconds')} s"
+        )
 
     def record(self) -> None:
         """Aude the auditor reads the record and verifies the chain"""

@@ -69,7 +69,9 @@ def test_each_effect_has_one_intent_before_and_one_outcome_after(estate):
 
 
 def test_a_snapshot_is_taken_reverted_to_and_deleted(estate):
-    assert estate.do("snapshot.create", name="base", description="as <installed>", baseline=True).state == State.SUCCEEDED
+    assert (
+        estate.do("snapshot.create", name="base", description="as <installed>", baseline=True).state == State.SUCCEEDED
+    )
     row = Snapshot.objects.get()
     assert (row.is_baseline, row.description, row.created_by) == (True, "as <installed>", estate.user)
     assert estate.do("snapshot.create", name="two").state == State.SUCCEEDED

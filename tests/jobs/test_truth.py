@@ -50,13 +50,17 @@ EVERY = [
     DARK,
     *(
         Sight(Presence.HERE, state, reason, activity)
-        for state, reason, activity in itertools.product(PowerState, StateReason, (Activity.NONE, Activity.MIGRATION_OUT))
+        for state, reason, activity in itertools.product(
+            PowerState, StateReason, (Activity.NONE, Activity.MIGRATION_OUT)
+        )
     ),
 ]
 
 
 def test_no_pair_of_sights_leads_to_harm():
-    """Over all pairs: nothing is mended while a host is dark, a job runs, or both run; success needs the VM to run there."""
+    """Over all pairs: nothing is mended while a host is dark, a job runs, or both run; success needs the VM to run
+    there.
+    """
     for source, destination in itertools.product(EVERY, EVERY):
         verdict = truth(source, destination)
         if verdict in MENDABLE:

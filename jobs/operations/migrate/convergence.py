@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 GIB = 2**30
 STALL_SECONDS = 40.0
@@ -104,7 +105,8 @@ def explain(now: Sample, policy: Policy, deadline: float, *, stalled: bool) -> s
     needed = f"{now.remaining / now.bps * 1000:.0f} ms" if now.bps else "an unknown time"
     why = "made no headway" if stalled else f"did not end within {deadline:.0f} s"
     return (
-        f"The migration {why}: the guest writes {now.dirty_bps / 2**20:.0f} MiB/s, the link carries {now.bps / 2**20:.0f} MiB/s; "
+        f"The migration {why}: the guest writes {now.dirty_bps / 2**20:.0f} MiB/s, "
+        f"the link carries {now.bps / 2**20:.0f} MiB/s; "
         f"it would need a pause of {needed}, and {policy.max_downtime_ms} ms are allowed."
     )
 
@@ -119,7 +121,7 @@ def low_water_percent(samples: Sequence[Sample], memory_bytes: int) -> int:
 
 def _boundaries(samples: Sequence[Sample]) -> list[Sample]:
     """The first sample of each pass."""
-    return [b for a, b in zip(samples, samples[1:], strict=False) if b.iteration != a.iteration]
+    return [b for a, b in pairwise(samples) if b.iteration != a.iteration]
 
 
 def _no_new_low(boundaries: Sequence[Sample]) -> bool:

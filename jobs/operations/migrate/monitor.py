@@ -66,8 +66,8 @@ class Trace:
 class Listener:
     """Follows both hosts' events about one VM, from before the start until stopped."""
 
-    def __init__(self, uuid: str, source: Hypervisor, destination: Hypervisor) -> None:
-        self.trace = Trace()
+    def __init__(self, uuid: str, source: Hypervisor, destination: Hypervisor, trace: Trace) -> None:
+        self.trace = trace
         self._uuid = uuid
         self._subscriptions = [
             source.watch(self._on_source, lambda reason: None),

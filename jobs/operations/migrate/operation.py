@@ -14,16 +14,17 @@ from hypervisor.errors import GuestNotFound, HypervisorError
 from hypervisor.types import MigrationProgress, MigrationSpec, PowerState, StateReason
 from inventory.models import VM, Host
 from inventory.syncing import guest_read, vm_details_read
-from jobs.engine.context import JobContext, Verdict
+from jobs.engine.context import JobContext
 from jobs.errors import CancelRequested, InvalidRequest, NotAdmitted, OperationFailed
 from jobs.operations.base import Operation
-from jobs.operations.migrate import luggage
+from jobs.operations.migrate import luggage, verification
 from jobs.operations.migrate.convergence import Policy, policy_named
 from jobs.operations.migrate.destinations import destination_chosen
 from jobs.operations.migrate.monitor import Listener, Monitor, Trace
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.settle import settle
 from jobs.operations.migrate.truth import Truth
+from jobs.operations.migrate.verification import Outcome
 from jobs.operations.params import choice, integer, only
 from jobs.operations.power import refuse_unsettled
 from jobs.operations.waiting import wait_for
@@ -63,7 +64,7 @@ class Migrate(Operation):
         facts = read_facts(context.vm, source, destination, context.on(source), context.on(destination))
         context.verdicts(verdicts(facts))
         saved = context.on(source).snapshots_export(context.uuid)
-        context.journal(
+        context.note(
             source=source.pk,
             destination=destination.pk,
             xml=facts.definition.xml,
@@ -95,26 +96,25 @@ class Migrate(Operation):
     def verify(self, context: JobContext) -> None:
         source, destination = _hosts(context)
         connection, uuid = context.on(destination), context.uuid
-        state = connection.guest_state(uuid)
-        listed = {snapshot.name for snapshot in connection.list_snapshots(uuid)}
-        expected = {snapshot.name for snapshot in luggage.unpacked(context)}
         before = connection.cpu_time_ns(uuid)
-        alive = wait_for(
+        grows = wait_for(
             context, lambda: connection.cpu_time_ns(uuid) > before or None, seconds=5, every=0.02, cancellable=False
         )
-        definition = connection.guest_definition(uuid)
-        errors = connection.disk_errors(uuid)
-        context.verdicts(
-            [
-                Verdict("runs", "See that the VM runs at the destination", state.state is PowerState.RUNNING, "wrong_end_state", f"{context.vm} is {state.state.value} at {destination}.", found=state.reason.value),
-                Verdict("left", "See that the source let it go", not _knows(context, source), "still_at_source", f"{source} still has a definition of {context.vm}."),
-                Verdict("persistent", "See that it is defined as before", definition.persistent == context.job.journal["persistent"], "not_persistent", f"{context.vm} would vanish when it is switched off; define it at {destination}."),
-                Verdict("alive", "See that the guest gets CPU time", alive is True, "guest_not_alive", f"{context.vm} runs by its state, but its CPU time stands still."),
-                Verdict("disks_well", "See that no disk reports an error", not errors, "disk_errors", f"Disks report errors: {', '.join(errors)}."),
-                Verdict("snapshots", "See that every snapshot came along", listed >= expected, "snapshots_lost", f"Missing at {destination}: {', '.join(sorted(expected - listed))}. Their data is in the images.", found=f"{len(expected)}"),
-                Verdict("autostart", "See that autostart is as before", definition.autostart == context.job.journal["autostart"], "autostart_lost", f"Autostart of {context.vm} is not as it was."),
-            ]
-        )  # fmt: skip
+        outcome = Outcome(
+            vm=context.vm,
+            source=source,
+            destination=destination,
+            state=connection.guest_state(uuid),
+            definition=connection.guest_definition(uuid),
+            still_at_source=_knows(context, source),
+            cpu_time_grows=grows is True,
+            disk_errors=connection.disk_errors(uuid),
+            listed={snapshot.name for snapshot in connection.list_snapshots(uuid)},
+            expected={snapshot.name for snapshot in luggage.unpacked(context)},
+            persistent_before=context.job.journal["persistent"],
+            autostart_before=context.job.journal["autostart"],
+        )
+        context.verdicts(verification.verdicts(outcome))
         vm_details_read(context.vm, connection)
 
     def rollback(self, context: JobContext, error: BaseException) -> str:
@@ -144,7 +144,6 @@ def _call(
     context: JobContext, source: Host, destination: Host, policy: Policy
 ) -> tuple[Monitor, HypervisorError | None]:
     """Start the migration and follow it to the end of the call. Returns what was seen, and the call's error."""
-    here, there = context.on(source), context.on(destination)
     spec = MigrationSpec(
         bandwidth_mib=context.params["bandwidth_mib"],
         max_downtime_ms=policy.first_downtime_ms,
@@ -155,14 +154,12 @@ def _call(
     )
     with context.step("migrate", f"Migrate from {source} to {destination}") as step:
         context.check_cancel()
-        listener = Listener(context.uuid, here, there)
-        monitor = Monitor(context, source, policy, listener.trace)
+        monitor = Monitor(context, source, policy, Trace())
         try:
             context.journal(called=True)
-            context.progress("preparing", 0)
             context.effect(
                 "migrate",
-                partial(_blocking_call, context, source, str(destination.uri), spec, monitor),
+                partial(_blocking_call, context, source, destination, spec, monitor),
                 host=source,
                 destination=destination.name,
                 spec={"unsafe": spec.unsafe, "postcopy": spec.allow_postcopy, "downtime_ms": spec.max_downtime_ms},
@@ -170,16 +167,16 @@ def _call(
         except HypervisorError as error:
             step.detail = str(error)
             return monitor, error
-        finally:
-            listener.stop()
     return monitor, None
 
 
-def _blocking_call(
-    context: JobContext, source: Host, destination_uri: str, spec: MigrationSpec, monitor: Monitor
-) -> None:
-    """The call that lasts as long as the migration, in a thread of its own, watched from here."""
-    connection, uuid = context.on(source), context.uuid
+def _blocking_call(context: JobContext, source: Host, destination: Host, spec: MigrationSpec, monitor: Monitor) -> None:
+    """The call that lasts as long as the migration, in a thread of its own, watched from here.
+
+    The events are subscribed to once the call is under way: the destination needs longer to start its QEMU than that
+    takes.
+    """
+    connection, uuid, destination_uri = context.on(source), context.uuid, str(destination.uri)
     ended = threading.Event()
     problems: list[BaseException] = []
 
@@ -192,7 +189,11 @@ def _blocking_call(
             ended.set()
 
     threading.Thread(target=call, name=f"migrate-{uuid}", daemon=True).start()
-    monitor.follow(ended)
+    listener = Listener(uuid, connection, context.on(destination), monitor.trace)
+    try:
+        monitor.follow(ended)
+    finally:
+        listener.stop()
     if problems:
         raise problems[0]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypervisor.errors import GuestNotFound
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import Activity, GuestDefinition, GuestState, HostFacts, PowerState
 from inventory.models import VM, Host
@@ -32,7 +31,6 @@ class Facts:
     source_facts: HostFacts
     destination_facts: HostFacts
     networks: list[str]
-    cpu_time_ns: int
 
 
 def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, on_destination: Hypervisor) -> Facts:
@@ -49,15 +47,7 @@ def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, o
         source_facts=on_source.describe_host(),
         destination_facts=on_destination.describe_host(),
         networks=on_destination.list_networks(),
-        cpu_time_ns=_cpu_time(on_source, uuid),
     )
-
-
-def _cpu_time(on_source: Hypervisor, uuid: str) -> int:
-    try:
-        return on_source.cpu_time_ns(uuid)
-    except GuestNotFound:
-        return 0
 
 
 def verdicts(facts: Facts) -> list[Verdict]:
@@ -83,7 +73,8 @@ def identity(facts: Facts) -> Verdict:
     why = (
         f"{facts.source} and {facts.destination} are the same machine."
         if same
-        else f"{facts.destination} already has a definition of {facts.vm}; remove it there first, a migration would overwrite it."
+        else f"{facts.destination} already has a definition of {facts.vm}, which a migration would overwrite; "
+        "remove it there first."
     )
     code = "same_host" if same else "stale_definition"
     return Verdict("identity", "See that the destination has no trace of the VM", not same and not stale, code, why)
@@ -142,7 +133,8 @@ def storage(facts: Facts) -> Verdict:
     local = writable if not facts.source.cluster.shared_storage else []
     cached = [disk.target for disk in writable if disk.source_kind == "file" and disk.cache not in SAFE_CACHES]
     if local:
-        why = f"The cluster {facts.source.cluster} has no shared storage; {', '.join(d.target for d in local)} would stay behind."
+        left = ", ".join(disk.target for disk in local)
+        why = f"The cluster {facts.source.cluster} has no shared storage; {left} would stay behind."
     else:
         why = f"Disk {', '.join(cached)} is cached on {facts.source}; set its cache to “none” and restart the VM."
     return Verdict(
@@ -167,8 +159,8 @@ def emulation(facts: Facts) -> Verdict:
         "See that no memory write is lost under software emulation",
         not emulated or version >= SAFE_EMULATION or guarded,
         "emulation_unsafe",
-        f"{facts.vm} runs under software emulation on QEMU {'.'.join(map(str, version))}, which loses memory writes while it "
-        "copies; boot its kernel with pti=on, or use QEMU 9.0.",
+        f"{facts.vm} runs under software emulation on QEMU {'.'.join(map(str, version))}, which loses memory writes "
+        "while it copies; boot its kernel with pti=on, or use QEMU 9.0.",
         found="emulated, kernel with pti=on" if emulated and guarded else facts.definition.virt_type,
     )
 
@@ -181,7 +173,8 @@ def versions(facts: Facts) -> Verdict:
         "See that the destination's hypervisor is not older",
         there >= here,
         "hypervisor_older",
-        f"{facts.destination} runs {'.'.join(map(str, there))}, older than {'.'.join(map(str, here))} here; upgrade it first.",
+        f"{facts.destination} runs {'.'.join(map(str, there))}, older than {'.'.join(map(str, here))} here; upgrade "
+        "it first.",
         found=".".join(map(str, there)),
     )
 

@@ -63,7 +63,8 @@ def settle(context: JobContext, source: Host, destination: Host, monitor: Monito
         if now is Truth.SPLIT:
             raise OperationFailed(
                 "split_brain",
-                f"{source} and {destination} both run {context.vm}. Slipway touches neither: stop the wrong one by hand.",
+                f"{source} and {destination} both run {context.vm}. Slipway touches neither: stop the wrong one by "
+                "hand.",
             )
         if now is Truth.UNKNOWN and Presence.UNREACHABLE in (
             look(context, source).presence,
@@ -108,5 +109,6 @@ def _mend(context: JobContext, source: Host, destination: Host, now: Truth) -> N
         context.undo_effect("define", lambda: here.define(xml), host=source, why=now.value)
         raise OperationFailed(
             "definition_lost",
-            f"No host knew {context.vm} any more. It was defined again on {source} and not started: see why before you do.",
+            f"No host knew {context.vm} any more. It was defined again on {source} and not started: see why before "
+            "you do.",
         )

@@ -75,9 +75,11 @@ def parse_installed(listing: str) -> dict[str, str]:
 def apply_command(changes: list[Change]) -> tuple[str, ...]:
     """Install exactly this plan: every package at its planned version, nothing removed, local configuration kept."""
     wanted = [f"{change.package}={change.new}" for change in changes]
-    options = (
-        "-q", "-y", "--no-remove",
-        "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
-        "-o", "Acquire::Retries=2",
-    )  # fmt: skip
-    return ("/usr/bin/apt-get", *options, "install", *wanted)
+    settings = (
+        "DPkg::Lock::Timeout=300",
+        "Dpkg::Options::=--force-confdef",
+        "Dpkg::Options::=--force-confold",
+        "Acquire::Retries=2",
+    )
+    options = [word for setting in settings for word in ("-o", setting)]
+    return ("/usr/bin/apt-get", "-q", "-y", "--no-remove", *options, "install", *wanted)

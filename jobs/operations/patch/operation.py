@@ -62,9 +62,15 @@ class Patch(Operation):
         context.verdicts(
             [
                 Verdict("running", "See that the VM runs", running, "vm_not_running", f"{context.vm} does not run."),
-                Verdict("agent", "See that the guest agent answers", agent, "agent_unavailable", f"The guest agent of {context.vm} does not answer; see that qemu-guest-agent runs in it."),
+                Verdict(
+                    "agent",
+                    "See that the guest agent answers",
+                    agent,
+                    "agent_unavailable",
+                    f"The guest agent of {context.vm} does not answer; see that qemu-guest-agent runs in it.",
+                ),
             ]
-        )  # fmt: skip
+        )
         try:
             family = _family(guest)
             free, broken = guest.free_mib("/var"), guest.half_configured()
@@ -72,11 +78,30 @@ class Patch(Operation):
             raise OperationFailed("agent_refused", f"The guest does not let itself be patched: {error}") from error
         context.verdicts(
             [
-                Verdict("family", "See that the guest is of the apt family", family, "family_unsupported", f"{context.vm} is not of the Debian family."),
-                Verdict("space", "See that there is room for packages", free >= LEAST_FREE_MIB, "guest_disk_full", f"/var has {free} MiB free, {LEAST_FREE_MIB} are needed.", found=f"{free} MiB free"),
-                Verdict("dpkg", "See that no package is half-installed", not broken, "dpkg_half_way", f"dpkg is half-way: {broken[:300]} Finish that first: dpkg --configure -a."),
+                Verdict(
+                    "family",
+                    "See that the guest is of the apt family",
+                    family,
+                    "family_unsupported",
+                    f"{context.vm} is not of the Debian family.",
+                ),
+                Verdict(
+                    "space",
+                    "See that there is room for packages",
+                    free >= LEAST_FREE_MIB,
+                    "guest_disk_full",
+                    f"/var has {free} MiB free, {LEAST_FREE_MIB} are needed.",
+                    found=f"{free} MiB free",
+                ),
+                Verdict(
+                    "dpkg",
+                    "See that no package is half-installed",
+                    not broken,
+                    "dpkg_half_way",
+                    f"dpkg is half-way: {broken[:300]} Finish that first: dpkg --configure -a.",
+                ),
             ]
-        )  # fmt: skip
+        )
 
     def execute(self, context: JobContext) -> None:
         host = context.home()
@@ -105,8 +130,16 @@ class Patch(Operation):
         host = context.home()
         state = context.on(host).guest_state(context.uuid).state
         context.verdicts(
-            [Verdict("runs_on", "See that the VM runs on", state is PowerState.RUNNING, "wrong_end_state", f"{context.vm} is {state.value} after the patch.")]
-        )  # fmt: skip
+            [
+                Verdict(
+                    "runs_on",
+                    "See that the VM runs on",
+                    state is PowerState.RUNNING,
+                    "wrong_end_state",
+                    f"{context.vm} is {state.value} after the patch.",
+                )
+            ]
+        )
         guest_read(host, context.on(host), context.uuid)
         vm_details_read(context.vm, context.on(host))
 
