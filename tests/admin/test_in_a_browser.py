@@ -91,3 +91,11 @@ def test_the_apis_page_describes_and_tries(browser):
         operation.locator(".execute").click()
     assert waiting.value.status == 201
     assert browser.complaints == []
+
+
+def test_the_watch_hears_of_what_the_policy_forbids(browser):
+    page = browser.open("/admin/")
+    page.evaluate("document.body.appendChild(document.createElement('script')).textContent = 'window.ran = 1'")
+    assert page.evaluate("window.ran") is None
+    page.wait_for_function("() => true")
+    assert "Content Security Policy" in browser.complaints[0]
