@@ -25,9 +25,7 @@ def parser() -> argparse.ArgumentParser:
     default = os.environ.get("SLIPWAY_DATA_DIR") or str(ROOT / "var")
     common.add_argument("--data-dir", type=Path, default=Path(default), help="default: $SLIPWAY_DATA_DIR or var/")
     up = commands.add_parser("up", parents=[common], help="bring the lab up, or mend it; prints JSON")
-    up.add_argument(
-        "--hosts", type=int, default=2, choices=range(FEWEST_HOSTS, MOST_HOSTS + 1), help="of a new lab (default: 2)"
-    )
+    up.add_argument("--hosts", type=int, choices=range(FEWEST_HOSTS, MOST_HOSTS + 1), help="of a new lab (default: 2)")
     up.add_argument("--guests", choices=sorted(SETS), help="a set of guests (default, for a new lab: default)")
     up.add_argument("--guest", action="append", default=[], metavar="NAME=KIND@HOST", help="a guest; repeatable")
     commands.add_parser("status", parents=[common], help="print the lab as JSON")
@@ -62,11 +60,14 @@ def perform(arguments: argparse.Namespace) -> object:
 
 
 def main() -> int:
-    """Entry point; returns the exit status: 0, or 1 with one sentence on standard error."""
+    """Entry point; returns the exit status: 0, 1 with one sentence on standard error, 130 after Ctrl-C."""
     arguments = parser().parse_args()
     try:
         print(json.dumps(perform(arguments), indent=2))
     except (LabError, ValueError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted; `up` goes on from here, `down` removes what is there", file=sys.stderr)
+        return 130
     return 0

@@ -1,11 +1,11 @@
 """A whole lab: brought up, looked at, disturbed on purpose, taken down.
 
-    lab = Lab("dev", Path("var"))
-    lab.up()
-    lab.add_guest("acct-extra", "tiny", 2)
-    lab.kill_daemon("host1")
-    lab.up()        # mends what is missing
-    lab.down()      # leaves nothing
+lab = Lab("dev", Path("var"))
+lab.up()
+lab.add_guest("acct-extra", "tiny", 2)
+lab.kill_daemon("host1")
+lab.up()        # mends what is missing
+lab.down()      # leaves nothing
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from lab import names, network, processes
+from lab import names, network
 from lab.guests import READY_SECONDS, Guests, new_guest
 from lab.host import Host
 from lab.images import prepare
@@ -53,12 +54,12 @@ class Lab:
 
     # The whole
 
-    def up(self, guests: Sequence[Wish] | None = None, *, hosts: int = 2) -> dict[str, Any]:
+    def up(self, guests: Sequence[Wish] | None = None, *, hosts: int | None = None) -> dict[str, Any]:
         """Bring the lab up, or mend what is missing of it; returns its description.
 
         `guests` are added to those the lab has; None means the default guests for a new lab and no
-        more for an old one. Guests that should run and are off are started. Waits until each
-        started guest is ready.
+        more for an old one. `hosts` is 2 unless said otherwise, and stays what it was. Guests that
+        should run and are off are started. Waits until each started guest is ready.
         """
         with self._operation(shared=False):
             state = self._state_for(guests, hosts)
@@ -81,12 +82,11 @@ class Lab:
         """
         with self._operation(shared=False):
             state = load(self.places) or network.recover(self.name, self.places.lab)
-            if state is None and not self.places.lab.exists():
-                return False
+            found = state is not None or self.places.lab.exists()
             if state is not None:
                 Repository(self.places, state).stop()
-                for netns in network.namespaces(state):
-                    _end_members(netns)
+                for host in self._hosts(state):
+                    host.end()
                 network.disconnect(state)
             # The state goes last, so that an end that was cut short can be taken up again.
             for entry in self.places.lab.iterdir() if self.places.lab.exists() else ():
@@ -95,7 +95,7 @@ class Lab:
             shutil.rmtree(self.places.lab, ignore_errors=True)
         with suppress(OSError):
             self.places.labs.rmdir()
-        return True
+        return found
 
     def status(self) -> dict[str, Any]:
         """The lab's description as `up` returns it, as far as its hosts answer."""
@@ -226,14 +226,17 @@ class Lab:
         with locked(self.places.lock("operation"), shared=shared):
             yield
 
-    def _state_for(self, wishes: Sequence[Wish] | None, hosts: int) -> State:
+    def _state_for(self, wishes: Sequence[Wish] | None, hosts: int | None) -> State:
         state = load(self.places)
         if state is None:
-            if not names.FEWEST_HOSTS <= hosts <= names.MOST_HOSTS:
-                raise ValueError(f"a lab has {names.FEWEST_HOSTS} to {names.MOST_HOSTS} hosts, not {hosts}")
+            count = hosts or names.FEWEST_HOSTS
+            if not names.FEWEST_HOSTS <= count <= names.MOST_HOSTS:
+                raise ValueError(f"a lab has {names.FEWEST_HOSTS} to {names.MOST_HOSTS} hosts, not {count}")
             # Any subnet does until the lab settles in its own.
-            state = State(self.name, str(next(names.subnet_candidates(self.name))), hosts)
+            state = State(self.name, str(next(names.subnet_candidates(self.name))), count)
             wishes = DEFAULT_GUESTS if wishes is None else wishes
+        elif hosts not in (None, state.hosts):
+            raise LabError(f"the lab {self.name} has {state.hosts} hosts; take it down to change that")
         for wish in wishes or ():
             if all(guest.name != wish.name for guest in state.guests):
                 state.guests.append(new_guest(state, wish))
@@ -244,7 +247,7 @@ class Lab:
         old, state.subnet = state.network, subnet
         shift = int(state.network.network_address) - int(old.network_address)
         for guest in state.guests:
-            guest.address = str(names.IPv4Address(guest.address) + shift)
+            guest.address = str(IPv4Address(guest.address) + shift)
 
     def _hosts(self, state: State) -> list[Host]:
         return [Host(self.places, state, index) for index in range(1, state.hosts + 1)]
@@ -273,11 +276,3 @@ class Lab:
         for guest in started if wait else ():
             log(f"waiting for {guest.name}")
             guests.wait_ready(guest)
-
-
-def _end_members(netns: str) -> None:
-    processes.end(
-        lambda: processes.members(netns),
-        lambda pid: processes.in_namespace(pid, netns),
-        f"the processes in {netns}",
-    )

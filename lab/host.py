@@ -99,8 +99,14 @@ class Host:
         wait_until(lambda: self.daemon_pid() is None, seconds=30, what=f"the end of {self.name}'s libvirtd")
 
     def end(self) -> None:
-        """Kill everything that runs in the host's namespace."""
-        processes.end(lambda: processes.members(self.netns), self._is_ours, f"the processes of {self.name}")
+        """Kill everything that runs in the host's namespace; the keeper last, as it reaps the others."""
+
+        def others() -> list[int]:
+            keeper = self.keeper_pid()
+            return [pid for pid in processes.members(self.netns) if pid != keeper]
+
+        processes.end(others, self._is_ours, f"the processes of {self.name}")
+        processes.end(lambda: processes.members(self.netns), self._is_ours, f"the keeper of {self.name}")
 
     # Bringing up
 
@@ -183,7 +189,11 @@ class Host:
         if keeper is None or not processes.send(keeper, signal.SIGUSR1, self._is_ours):
             raise LabError(f"{self.name} has no keeper: {self._tail('keeper.log')}")
         wait_until(
-            self.answers, seconds=DAEMON_SECONDS, what=f"an answer of {self.name}'s libvirtd", every=0.2, detail=self.complaints
+            self.answers,
+            seconds=DAEMON_SECONDS,
+            what=f"an answer of {self.name}'s libvirtd",
+            every=0.2,
+            detail=self.complaints,
         )
 
     def _unhang(self) -> None:

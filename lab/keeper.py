@@ -61,14 +61,12 @@ def start_daemon(directory: Path) -> int:
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     # This process blocks signals; a daemon that inherited that would miss its own.
-    return os.posix_spawnp(
-        DAEMON[0], DAEMON, ENVIRONMENT, file_actions=actions, setsigmask=[], setsid=True
-    )
+    return os.posix_spawnp(DAEMON[0], DAEMON, ENVIRONMENT, file_actions=actions, setsigmask=[], setsid=True)
 
 
 def reap() -> set[int]:
     """Collect every child that has ended."""
-    ended = set()
+    ended: set[int] = set()
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)

@@ -78,9 +78,7 @@ def _note(lab: Path) -> str:
 def recover(name: str, lab: Path) -> State | None:
     """A state good enough to take down the links of a lab whose own was lost; None without links."""
     noted = {
-        link["ifname"]
-        for link in json.loads(run("ip", "-json", "link", "show"))
-        if link.get("ifalias") == _note(lab)
+        link["ifname"] for link in json.loads(run("ip", "-json", "link", "show")) if link.get("ifalias") == _note(lab)
     }
     for subnet in names.subnet_candidates(name):
         if any(link.startswith(f"{names.prefix(subnet)}-") for link in noted):

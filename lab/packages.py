@@ -9,8 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lab.images.initrd import PAYLOAD
-from lab.shell import run
+from lab.shell import PAYLOAD, run
 
 NAME = "slipway-hello"
 SOURCE = PAYLOAD / NAME

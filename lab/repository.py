@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from pathlib import Path
 
 from lab import names, packages, processes
 from lab.shell import ENVIRONMENT, PYTHON, ROOT, run, wait_until

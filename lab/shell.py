@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,10 +14,14 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
     "DEBIAN_FRONTEND": "noninteractive",
+    # apt may reach its sources only so.
+    **{key: os.environ[key] for key in ("http_proxy", "https_proxy", "no_proxy") if key in os.environ},
 }
 #: The interpreter of the machine, not of a virtual environment that may go away while the lab stays.
 PYTHON = "/usr/bin/python3"
 ROOT = Path(__file__).resolve().parent.parent
+#: What goes into guests: scripts, unit files, a C program.
+PAYLOAD = ROOT / "lab" / "payload"
 
 
 class LabError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -49,10 +50,11 @@ def built(images: Path, name: str, key: str, build: Callable[[Path], None]) -> P
     with locked(images / f".{name}-{key}.lock"):
         if target.is_dir():
             return target
-        partial = images / f".{name}-{key}.partial"
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
+        for stale in images.glob(f".{name}-{key}.*.partial"):
+            shutil.rmtree(stale, ignore_errors=True)
+        # A name of its own: a builder that was killed may have left a program that still writes.
+        partial = Path(tempfile.mkdtemp(prefix=f".{name}-{key}.", suffix=".partial", dir=images))
+        partial.chmod(0o755)
         log(f"building the {name} image")
         begun = time.monotonic()
         try:

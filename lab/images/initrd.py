@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lab.shell import ROOT, run
-
-PAYLOAD = ROOT / "lab" / "payload"
+from lab.shell import run
 
 
 def write_initrd(

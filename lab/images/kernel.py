@@ -73,7 +73,7 @@ def load_order(tree: Path, wanted: tuple[str, ...]) -> list[tuple[str, bytes]]:
             raise LabError(f"the kernel has no module {name}")
         content = _content(files[name])
         found = _DEPENDS.search(content)
-        for needed in (found[1].decode().split(",") if found and found[1] else []):
+        for needed in found[1].decode().split(",") if found and found[1] else []:
             add(needed.replace("-", "_"))
         order[name] = content
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lab.images import kernel
 from lab.images.cache import Image, built, recipe_key
-from lab.images.initrd import PAYLOAD, write_initrd
-from lab.shell import ROOT, run
+from lab.images.initrd import write_initrd
+from lab.shell import PAYLOAD, ROOT, run
 
 INIT, SHUTDOWN, WRITER = PAYLOAD / "init-tiny", PAYLOAD / "power-button", PAYLOAD / "writer.c"
 _RECIPE = ROOT / "lab" / "images"
