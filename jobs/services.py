@@ -117,6 +117,16 @@ def _earlier(actor: Actor, idempotency_key: str | None, digest: str) -> Job | No
     return job
 
 
+def _earlier(actor: Actor, idempotency_key: str | None, digest: str) -> Job | None:
+    """The job that this actor submitted with this key. Raises IdempotencyMismatch when it was another request."""
+    if idempotency_key is None or isinstance(actor, System):
+        return None
+    earlier = Job.objects.filter(requested_by=actor, idempotency_key=idempotency_key).first()
+    if earlier is not None and earlier.request_digest != digest:
+        raise IdempotencyMismatch
+    return earlier
+
+
 def _lock(job: Job, resources: list[str]) -> None:
     for resource in sorted(resources):
         try:
