@@ -68,12 +68,8 @@ def job_submit(
             raise
         return earlier
     _lock(job, kind.lock_targets(target))
-    record(
-        EventAction.JOB_SUBMITTED,
-        target=job,
-        actor=actor,
-        after={"operation": job.operation, "target": job.target_name, "params": cleaned, "state": job.state},
-    )
+    facts = {"operation": job.operation, "target": job.target_name, "params": cleaned, "state": job.state}
+    record(EventAction.JOB_SUBMITTED, target=job, actor=actor, after=facts)
     nudge_on_commit(job)
     return job
 
