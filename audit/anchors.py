@@ -16,6 +16,7 @@ from pathlib import Path
 
 from audit.canonical import instant
 from audit.chain import GENESIS, anchor_hmac
+from audit.fields import encode
 from audit.keys import SealKey
 
 _TAIL_BYTES = 64 * 1024
@@ -35,7 +36,7 @@ class Anchor:
     def line(self, key: SealKey) -> bytes:
         """The line of the file, with its code and line end."""
         fields = asdict(self)
-        return json.dumps({**fields, "hmac": anchor_hmac(key, fields)}, sort_keys=True).encode() + b"\n"
+        return encode({**fields, "hmac": anchor_hmac(key, fields)}).encode() + b"\n"
 
 
 class BadLine(ValueError):

@@ -8,6 +8,7 @@ a row nor continue the chain; what the chain alone can't show, that its end was 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from audit.canonical import instant
@@ -19,10 +20,13 @@ GENESIS = "0" * 64
 
 _SEAL_HEADER = 'slipway seal 1\n{"event_id":%d,"key_id":"%s","previous_mac":"%s","sealed_at":"%s","sequence":%d}\n'
 
+# The seals of a batch share one time.
+_sealed_at = lru_cache(maxsize=8)(instant)
+
 
 def seal_mac(key: SealKey, *, sequence: int, event_id: int, previous_mac: str, sealed_at: object, event: bytes) -> str:
     """The code of a seal, 64 hex digits. Raises canonical.Unreadable when `sealed_at` is not a time."""
-    header = _SEAL_HEADER % (event_id, key.id, previous_mac, instant(sealed_at), sequence)
+    header = _SEAL_HEADER % (event_id, key.id, previous_mac, _sealed_at(sealed_at), sequence)
     return key.code(header.encode() + event)
 
 

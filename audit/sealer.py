@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
@@ -219,6 +219,7 @@ def configured() -> Sealer:
 
     Raises CannotSeal when the key is missing though the record has seals.
     """
+    _commit_to_disk()
     path = Path(settings.SLIPWAY_SEAL_KEY_FILE)
     key = seal_key(path, create=not AuditSeal.objects.exists())
     if key is None:
@@ -226,13 +227,26 @@ def configured() -> Sealer:
     return Sealer(key, AnchorFile(Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), key))
 
 
+def _commit_to_disk() -> None:
+    """Make this session's commits wait for the disk, whatever the installation chose for speed.
+
+    Else a power cut could take seals back that an anchor already tells of, and that would look like tampering.
+    """
+    if connection.in_atomic_block:
+        return  # too late for this transaction
+    setting = {"sqlite": "PRAGMA synchronous = FULL", "postgresql": "SET synchronous_commit = on"}
+    with connection.cursor() as cursor:
+        cursor.execute(setting[connection.vendor])
+
+
 def _database_head(key: SealKey) -> Head:
-    last = AuditSeal.objects.order_by("-sequence").first()
+    last = AuditSeal.objects.order_by("-sequence").values_list("sequence", "mac", "key_id").first()
     if last is None:
         return Head(0, GENESIS)
-    if last.key_id != key.id:
-        raise CannotSeal(f"The record was sealed with key {last.key_id}; the key file holds key {key.id}.")
-    return Head(last.sequence, last.mac)
+    sequence, mac, key_id = last
+    if key_id != key.id:
+        raise CannotSeal(f"The record was sealed with key {key_id}; the key file holds key {key.id}.")
+    return Head(sequence, mac)
 
 
 def _readable(batch: Sequence[Sequence[Any]]) -> Iterator[tuple[int, bytes]]:

@@ -5,7 +5,6 @@ Reads in pages, so that memory does not grow with the record. Stops at the first
 
 from __future__ import annotations
 
-import contextlib
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -142,7 +141,8 @@ class _Scan:
             raise _Broken(BreakKind.SEAL_MISSING, f"There is a seal with the number {first}; the first is 1.", first)
         for row in _sealed():
             self._check(key, row)
-            anchor = self._next_anchor(anchors, at=row.sequence, mac=row.mac, pending=anchor)
+            if anchor is not None and anchor.sequence == row.sequence:
+                anchor = self._next_anchor(anchors, at=row.sequence, mac=row.mac, pending=anchor)
         if anchor is not None:
             raise _Broken(
                 BreakKind.TRUNCATED,
@@ -161,39 +161,25 @@ class _Scan:
             )
 
     def _check(self, key: SealKey, row: rows.SealedRow) -> None:
-        where = {"sequence": row.sequence, "event_id": row.event_id}
+        sequence, event_id, previous_mac, mac, key_id, _, event = row
         expected = self.checked + 1
-        if row.sequence != expected:
-            raise _Broken(
-                BreakKind.SEAL_MISSING, f"Seal {expected} is missing: the next one there is {row.sequence}.", expected
-            )
-        if row.key_id != key.id:
-            sentence = (
-                f"Seal {row.sequence} was made with another key ({row.key_id!r}) than this record's ({key.id!r})."
-            )
-            raise _Broken(BreakKind.KEY_UNKNOWN, sentence, **where)
-        if row.previous_mac != self._mac:
-            sentence = f"Seal {row.sequence} does not follow seal {expected - 1}: one of the two was altered."
-            raise _Broken(BreakKind.LINK, sentence, **where)
-        if row.event is None:
-            sentence = f"Event {row.event_id}, which seal {row.sequence} was made for, is missing."
-            raise _Broken(BreakKind.EVENT_MISSING, sentence, **where)
-        right = None
-        with contextlib.suppress(Unreadable):
-            right = seal_mac(
-                key,
-                sequence=row.sequence,
-                event_id=row.event_id,
-                previous_mac=row.previous_mac,
-                sealed_at=row.sealed_at,
-                event=event_bytes(row.event),
-            )
-        if row.mac != right:
-            action = line(row.event[_ACTION], 64)
-            sentence = f"Event {row.event_id} ({action}) or its seal, number {row.sequence}, was altered."
-            raise _Broken(BreakKind.ALTERED, sentence, **where)
-        self.checked, self._mac = row.sequence, row.mac
-        self._note_time(row, row.event[_AT])
+        if sequence != expected:
+            sentence = f"Seal {expected} is missing: the next one there is {sequence}."
+            raise _Broken(BreakKind.SEAL_MISSING, sentence, expected)
+        if key_id != key.id:
+            sentence = f"Seal {sequence} was made with another key ({key_id!r}) than this record's ({key.id!r})."
+            raise _Broken(BreakKind.KEY_UNKNOWN, sentence, sequence, event_id)
+        if previous_mac != self._mac:
+            sentence = f"Seal {sequence} does not follow seal {expected - 1}: one of the two was altered."
+            raise _Broken(BreakKind.LINK, sentence, sequence, event_id)
+        if event is None:
+            sentence = f"Event {event_id}, which seal {sequence} was made for, is missing."
+            raise _Broken(BreakKind.EVENT_MISSING, sentence, sequence, event_id)
+        if mac != _right_mac(key, row):
+            sentence = f"Event {event_id} ({line(event[_ACTION], 64)}) or its seal, number {sequence}, was altered."
+            raise _Broken(BreakKind.ALTERED, sentence, sequence, event_id)
+        self.checked, self._mac = sequence, mac
+        self._note_time(row, event[_AT])
 
     def _note_time(self, row: rows.SealedRow, at: str) -> None:
         if at >= self._latest:
@@ -214,6 +200,21 @@ class _Scan:
                 )
             anchor = next(anchors, None)
         return anchor
+
+
+def _right_mac(key: SealKey, row: rows.SealedRow) -> str | None:
+    """What the seal's code must be; None when what is stored can't have been sealed."""
+    try:
+        return seal_mac(
+            key,
+            sequence=row.sequence,
+            event_id=row.event_id,
+            previous_mac=row.previous_mac,
+            sealed_at=row.sealed_at,
+            event=event_bytes(row.event or ()),
+        )
+    except Unreadable:
+        return None
 
 
 def _anchors(file: AnchorFile, *, sealed: bool) -> Iterator[Anchor]:

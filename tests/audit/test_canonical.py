@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from audit.chain import GENESIS, seal_mac
 from audit.context import acting
 from audit.events import EventAction
 from audit.keys import SealKey
-from audit.models import AuditEvent
+from audit.models import AuditEvent, AuditSeal
 from audit.record import Target, record
+from tests.audit.helpers import seal, write
 from tests.audit.test_values import ANYTHING
 
 EVENT = AuditEvent(
@@ -135,3 +137,45 @@ def test_what_is_read_back_gives_the_same_bytes(names: list[str], documents: lis
         )
     (row,) = rows.unsealed_among([event.pk])
     assert event_bytes(row) == of_event(event) == of_event(AuditEvent.objects.get(pk=event.pk))
+
+
+@pytest.mark.django_db
+def test_an_outsider_who_follows_the_documentation_comes_to_the_same_codes(audit_files: Path) -> None:
+    """docs/audit.md, "The formats", with nothing but the standard library."""
+    write(3)
+    seal()
+    secret = (audit_files / "keys" / "audit-seal.key").read_text().encode()
+    key_id = hashlib.sha256(b"slipway seal key\n" + secret).hexdigest()[:16]
+    anchor_before = before = "0" * 64
+    heads = [before]
+    for sequence, seal_row in enumerate(AuditSeal.objects.order_by("sequence").values(), start=1):
+        event = AuditEvent.objects.values().get(pk=seal_row["event_id"])
+        event["at"] = _in_utc(event["at"])
+        for document in ("before", "after", "detail"):
+            event[document] = None if event[document] is None else _dumps(event[document])
+        header = {
+            "event_id": event["id"],
+            "key_id": key_id,
+            "previous_mac": before,
+            "sealed_at": _in_utc(seal_row["sealed_at"]),
+            "sequence": sequence,
+        }
+        lines = "\n".join(["slipway seal 1", _dumps(header), _dumps(event)])
+        before = hmac.new(secret, lines.encode(), "sha256").hexdigest()
+        assert seal_row["mac"] == before
+        heads.append(before)
+    for line in (audit_files / "audit" / "anchors.jsonl").read_text().splitlines():
+        fields = json.loads(line)
+        assert _dumps(fields) == line
+        code = fields.pop("hmac")
+        assert code == hmac.new(secret, b"slipway anchor 1\n" + _dumps(fields).encode(), "sha256").hexdigest()
+        assert (fields["mac"], fields["previous"]) == (heads[fields["sequence"]], anchor_before)
+        anchor_before = code
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _in_utc(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

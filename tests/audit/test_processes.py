@@ -17,6 +17,7 @@ from django.db import connection
 
 from audit.models import AuditEvent, AuditSeal
 from audit.verify import verify
+from tests.audit.helpers import write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,6 +120,24 @@ def test_nothing_is_lost_when_sealers_are_killed_while_many_write(processes: Pro
     assert report.ok, report.first_break
     assert (report.sealed, report.unsealed, report.head_sequence) == (committed, 0, committed)
     assert len(set(AuditSeal.objects.values_list("event_id", flat=True))) == committed
+
+
+def test_a_sealer_outlives_the_loss_of_its_database_session(processes: Processes) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has no session to lose.")
+    sealer = processes.sealer()
+    processes.wait_for("the sealer at work", lambda: "Sealing" in processes.log(sealer))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        assert cursor.fetchall() == [(True,)]
+    write(3)
+    processes.wait_for("seals", lambda: AuditSeal.objects.count() == 3)
+    assert "The database failed the sealer" in processes.log(sealer)
+    _end(sealer)
+    assert verify().ok
 
 
 def test_a_second_sealer_waits_and_takes_over(processes: Processes) -> None:

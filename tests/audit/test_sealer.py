@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from django.utils import timezone
 
 from audit import sealer as sealing
 from audit import triggers
@@ -221,6 +222,25 @@ def test_gaps_are_remembered_for_a_minute_and_are_never_many() -> None:
     assert len(gaps.waiting()) == sealing.MAX_GAPS
 
 
+def test_an_id_that_was_passed_over_is_sealed_in_the_next_round_when_it_appears(clock: Clock) -> None:
+    (first,) = write(1)
+    sealer = configured()
+    sealer.start()
+    _write_with_id(first.pk + 3)
+    assert sealer.step() == 1
+    _write_with_id(first.pk + 2)
+    assert sealer.step() == 1
+    _write_with_id(first.pk + 1)
+    clock.now += sealing.SWEEP_SECONDS - 1
+    assert sealer.step() == 1
+    assert [row.event_id - first.pk for row in AuditSeal.objects.all()] == [0, 3, 2, 1]
+    whole()
+
+
+def _write_with_id(event_id: int) -> None:
+    AuditEvent(id=event_id, at=timezone.now(), action="vm.changed", outcome="ok", actor_kind="user", via="web").save()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_event_that_commits_after_a_later_one_is_sealed_in_the_next_round() -> None:
     if connection.vendor == "sqlite":
@@ -262,6 +282,19 @@ def test_an_event_that_commits_very_late_is_found_by_a_sweep(clock: Clock) -> No
     clock.now += sealing.SWEEP_SECONDS
     assert sealer.step() == 2
     assert AuditEvent.objects.count() == AuditSeal.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_seal_is_on_the_disk_before_an_anchor_tells_of_it() -> None:
+    off, ask, on = {
+        "sqlite": ("PRAGMA synchronous = OFF", "PRAGMA synchronous", 2),
+        "postgresql": ("SET synchronous_commit = off", "SHOW synchronous_commit", "on"),
+    }[connection.vendor]
+    execute(off)
+    configured()
+    with connection.cursor() as cursor:
+        cursor.execute(ask)
+        assert cursor.fetchone() == (on,)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,11 +14,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connection
 
 from audit.locks import sealer_lock
-from audit.sealer import CannotSeal, configured
+from audit.sealer import BATCH, CannotSeal, configured
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 0.2
+PAUSE_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 
 
@@ -81,6 +81,7 @@ def _work(stop: threading.Event) -> None:
     sealed = sealer.start()
     log.info("Sealing; %d events were waiting.", sealed)
     while not stop.is_set():
-        if not sealer.step():
-            stop.wait(IDLE_SECONDS)
+        # A pause after all but full batches: events are sealed together, in few commits, and still within a second.
+        if sealer.step() < BATCH:
+            stop.wait(PAUSE_SECONDS)
     sealer.stop()
