@@ -32,9 +32,10 @@ class Reference(serializers.PrimaryKeyRelatedField):
 
     def to_internal_value(self, data: Any) -> Any:
         """Raises NoSuchObject, ValidationError."""
-        found = self.get_queryset().filter(pk=self._key(data)).first()
+        key = self._key(data)
+        found = self.get_queryset().filter(pk=key).first()
         if found is None:
-            raise NoSuchObject(_path(self))
+            raise NoSuchObject(_path(self), hidden=self.queryset.filter(pk=key).first())
         return found
 
     def _key(self, data: Any) -> int:
@@ -57,7 +58,7 @@ class VMReference(Reference):
             return super().to_internal_value(data)
         found = vm_named(self.get_queryset(), data)
         if found is None:
-            raise NoSuchObject(_path(self))
+            raise NoSuchObject(_path(self), hidden=vm_named(self.queryset.all(), data))
         return found
 
 

@@ -11,6 +11,8 @@ from django.db import IntegrityError
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 
+from access.actions import Action
+from access.errors import NotVisible
 from portal.errors import Problem, problem_of, record_refusal
 
 log = logging.getLogger(__name__)
@@ -30,14 +32,15 @@ _BUG = Problem(500, "Internal error", "internal_error", "Slipway made a mistake;
 
 
 class NoSuchObject(Exception):
-    """A request names an object that is not there, or that the caller cannot see: no difference is made.
+    """A request names an object that is not there, or that the caller cannot see: the answer makes no difference.
 
-    `field` is where in the body it was named.
+    `field` is where in the body it was named; `hidden` is the object, if it is there, for the record of refusals.
     """
 
-    def __init__(self, field: str = "") -> None:
+    def __init__(self, field: str = "", *, hidden: Any = None) -> None:
         super().__init__("There is no such object.")
         self.field = field
+        self.hidden = hidden
 
 
 class FieldErrorSerializer(serializers.Serializer):
@@ -63,7 +66,10 @@ class ProblemSerializer(serializers.Serializer):
 def problem_response(error: Exception, context: dict[str, Any]) -> Response:
     """The answer to whatever a view raised. A refusal is recorded first; a bug is logged and not explained."""
     request = context["request"]
-    record_refusal(error)
+    if isinstance(error, NoSuchObject) and error.hidden is not None:
+        record_refusal(NotVisible(user=request.user, action=Action.VIEW, target=error.hidden))
+    else:
+        record_refusal(error)
     problem = _problem(error)
     if problem is _BUG:
         log.error("%s %s", request.method, request.path, exc_info=error)

@@ -27,6 +27,8 @@ from jobs.operations.waiting import wait_for
 
 #: Free space that an upgrade needs on the file system of /var, in MiB.
 LEAST_FREE_MIB = 100
+#: Pause between two looks at the update, in seconds: each look is a program that the guest has to run.
+LOOK_EVERY = 2.0
 #: How long a guest may take to answer again after a revert, in seconds.
 BACK_WITHIN = 180
 
@@ -223,12 +225,13 @@ def _apply(context: JobContext, host: Host, guest: Guest, plan: list[apt.Change]
 
         def ended() -> bool | None:
             """Whether the unit is over; the agent may well be away while it is upgraded itself."""
-            if not guest.answers():
+            try:
+                state = guest.unit(unit)
+            except (AgentUnavailable, OperationTimeout):
                 return None
-            state = guest.unit(unit)
             return None if state.running else state.succeeded
 
-        succeeded = wait_for(context, ended, seconds=seconds, every=0.5)
+        succeeded = wait_for(context, ended, seconds=seconds, every=LOOK_EVERY)
         output = guest.read(log, limit=200_000) or ""
         step.detail = output[-4000:]
         if succeeded is None:
