@@ -101,19 +101,6 @@ def job_cancel(*, actor: Actor, job: Job, reason: str = "") -> Job:
 
 
 def _earlier(actor: Actor, idempotency_key: str | None, digest: str) -> Job | None:
-    """The job that this request made before. Raises IdempotencyMismatch when the key was used for another request."""
-    if idempotency_key is None or isinstance(actor, System):
-        return None
-    job = Job.objects.filter(requested_by=actor, idempotency_key=idempotency_key).first()
-    if job is None:
-        return None
-    if job.request_digest != digest:
-        raise IdempotencyMismatch
-    job.is_replay = True
-    return job
-
-
-def _earlier(actor: Actor, idempotency_key: str | None, digest: str) -> Job | None:
     """The job that this actor submitted with this key. Raises IdempotencyMismatch when it was another request."""
     if idempotency_key is None or isinstance(actor, System):
         return None

@@ -1,4 +1,6 @@
-"""Slipway's own processes for tests that need them: a private Redis, workers, scheduler, watcher, sealer, on the test's database."""
+"""Slipway's own processes for tests that need them: a private Redis, workers, scheduler, watcher, sealer, on the
+test's database.
+"""
 
 from __future__ import annotations
 

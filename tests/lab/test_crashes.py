@@ -1,4 +1,6 @@
-"""A worker killed in the middle of a job, on real hypervisors: another one finishes the story, and nobody had to look."""
+"""A worker killed in the middle of a job, on real hypervisors: another one finishes the story, and nobody had to
+look.
+"""
 
 from __future__ import annotations
 

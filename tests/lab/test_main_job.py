@@ -79,5 +79,3 @@ def asked(connection, vm):
         return connection.agent_exec(str(vm.uuid), ["dpkg-query", "-W", "-f=${Version}", "slipway-hello"])
     except (AgentUnavailable, OperationTimeout):
         return None
-
-
