@@ -14,6 +14,9 @@ from lab.state import Guest
 #: the guest's kernel flushes the TLB, which page table isolation does (fixed by QEMU's series
 #: "physmem: dirty bitmap coherency with TCG", March 2024).
 SAFE_MIGRATION = "pti=on"
+#: On a busy machine an emulated timer is late at boot, which the kernel takes for a broken one and
+#: panics: "IO-APIC + timer doesn't work" (seen; Documentation/admin-guide/kernel-parameters.txt).
+LATE_TIMER = "no_timer_check"
 
 _DESCRIPTIONS = {
     "debian": "Debian 12 with a guest agent and a package to patch",
@@ -70,6 +73,7 @@ def command_line(guest: Guest, image: Image, subnet: IPv4Network) -> str:
     words = [
         image.cmdline,
         SAFE_MIGRATION,
+        LATE_TIMER,
         f"lab.name={guest.name}",
         f"lab.address={guest.address}/{names.part(subnet, guest.segment).prefixlen}",
         f"lab.gateway={names.outer_address(subnet, guest.segment)}",

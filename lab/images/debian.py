@@ -75,6 +75,7 @@ _FILES = {
     "sources.list": "etc/apt/sources.list",
     "coldplug.conf": "etc/systemd/system/systemd-udev-trigger.service.d/few.conf",
     "agent.conf": "etc/systemd/system/qemu-guest-agent.service.d/after.conf",
+    "system.conf": "etc/systemd/system.conf.d/lab.conf",
     "journald.conf": "etc/systemd/journald.conf.d/lab.conf",
     "console.conf": "etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf",
 }
