@@ -53,9 +53,9 @@ class WorkingNow(Page):
 def working(user: Any) -> dict[str, Any]:
     """Jobs that are not over: the first few, and how many there are."""
     jobs = _jobs(user).unfinished()
-    shown = list(jobs.order_by("-created_at")[: SHOWN + 1])
-    more = jobs.count() - SHOWN if len(shown) > SHOWN else 0
-    return {"working": shown[:SHOWN], "working_more": more, "working_count": len(shown[:SHOWN]) + more}
+    count = jobs.count()
+    shown = list(jobs.order_by("-created_at")[:SHOWN])
+    return {"working": shown, "working_count": count, "working_more": count - len(shown)}
 
 
 def _jobs(user: Any) -> Any:

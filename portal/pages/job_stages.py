@@ -54,7 +54,7 @@ class Stage:
 def stages(job: Job) -> list[Stage]:
     """The stages of a job, as far as it is or got."""
     line = list(_LINES.get(job.operation, _DEFAULT_LINE))
-    if is_post_copy(job):
+    if is_post_copy(job) and "stop-and-copy" in line:
         line[line.index("stop-and-copy")] = "post-copy"
     if job.result.get("up_to_date"):
         line = ["checking", "planning", "verifying"]
