@@ -51,7 +51,9 @@ class SnapshotCreate(Operation):
     def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
         refuse_unsettled(target)
         if target.power_state not in (PowerState.RUNNING, PowerState.SHUT_OFF):
-            raise NotAdmitted("wrong_power_state", f"{target} is {target.power_state}; it must be running or off.")
+            raise NotAdmitted(
+                "wrong_power_state", f"{target} is {target.get_power_state_display()}; it must be running or off."
+            )
         if params["baseline"] and target.baseline is not None:
             raise NotAdmitted("baseline_exists", f"{target} has a baseline already: {target.baseline}.")
         prefix = "baseline" if params["baseline"] else "snapshot"

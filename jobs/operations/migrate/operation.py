@@ -52,7 +52,9 @@ class Migrate(Operation):
     def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
         refuse_unsettled(target)
         if not target.is_running:
-            raise NotAdmitted("vm_not_running", f"{target} is {target.power_state}; only a running VM migrates live.")
+            raise NotAdmitted(
+                "vm_not_running", f"{target} is {target.get_power_state_display()}; only a running VM migrates live."
+            )
         host = destination_chosen(actor, target, params["destination"])
         params["destination"], params["destination_name"] = host.pk, host.name
 

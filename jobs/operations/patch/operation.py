@@ -50,7 +50,9 @@ class Patch(Operation):
     def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
         refuse_unsettled(target)
         if not target.is_running:
-            raise NotAdmitted("vm_not_running", f"{target} is {target.power_state}; a guest is patched while it runs.")
+            raise NotAdmitted(
+                "vm_not_running", f"{target} is {target.get_power_state_display()}; a guest is patched while it runs."
+            )
         if not target.agent_channel:
             raise NotAdmitted(
                 "no_agent", f"{target} has no channel for a guest agent; add one and install qemu-guest-agent."
