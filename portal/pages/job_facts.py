@@ -69,8 +69,8 @@ def figures(progress: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Pass over memory", str(progress.get("iteration", 0)), ""),
         ("Guest slowed down", f"{progress.get('throttle_percent', 0)} %", ""),
     ]
-    if expected:
-        shown.append(("Pause expected", length_words(int(expected) / 1000), ""))
+    if expected and int(progress.get("iteration", 0)) > 1:
+        shown.append(("Pause if it switched now", length_words(int(expected) / 1000), ""))
     if limit:
         shown.append(("Pause allowed", length_words(int(limit) / 1000), ""))
     return shown

@@ -58,6 +58,7 @@ def shown(job: Job, user: Any) -> dict[str, Any]:
         "figures": job_facts.figures(job.progress) if not job.is_over else [],
         "rates": job_facts.rates(job.progress) if not job.is_over else None,
         "is_post_copy": is_post_copy(job),
+        "asked_for": job_facts.asked_for(job),
         "downtime_words": job_facts.downtime_words(job.result),
         "groups": job_facts.step_groups(list(job.steps.order_by("position"))),
         "announcement": announcement(job),
@@ -89,9 +90,7 @@ class JobDetail(Page):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         job = visible_or_404(self.request, Job.objects.select_related(*_RELATED), self.kwargs["pk"])
-        return super().get_context_data(
-            **shown(job, self.request.user), asked_for=job_facts.asked_for(job), title=job.label, **kwargs
-        )
+        return super().get_context_data(**shown(job, self.request.user), title=job.label, **kwargs)
 
 
 class JobLive(Page):
