@@ -101,12 +101,15 @@ def job_cancel(*, actor: Actor, job: Job, reason: str = "") -> Job:
 
 
 def _earlier(actor: Actor, idempotency_key: str | None, digest: str) -> Job | None:
-    """The job that this actor submitted with this key. Raises IdempotencyMismatch when it was another request."""
+    """This actor's job with this key, marked as a replay. Raises IdempotencyMismatch when it was another request."""
     if idempotency_key is None or isinstance(actor, System):
         return None
     earlier = Job.objects.filter(requested_by=actor, idempotency_key=idempotency_key).first()
-    if earlier is not None and earlier.request_digest != digest:
+    if earlier is None:
+        return None
+    if earlier.request_digest != digest:
         raise IdempotencyMismatch
+    earlier.is_replay = True
     return earlier
 
 
