@@ -57,6 +57,9 @@ class ListPage(PageMixin, ListView):
     def get_template_names(self) -> list[str]:
         return [self.fragment_name if is_fragment(self.request) else str(self.template_name)]
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(is_fragment=is_fragment(self.request), **kwargs)
+
     def paginate_queryset(self, queryset: Any, page_size: int) -> Any:
         """A page that is not there is answered with the nearest one: lists shrink while somebody reads them."""
         paginator = self.get_paginator(queryset, page_size)
