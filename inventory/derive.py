@@ -52,16 +52,16 @@ def placement(sightings: Sequence[Seen], current_host_id: int | None) -> Placeme
     if len(running) > 1:
         split = min(seen.observed_at for seen in running) >= max(seen.state_since for seen in running)
         if split:
-            chosen = _at(running, current_host_id) or max(running, key=lambda seen: seen.state_since)
+            chosen = _at(running, current_host_id) or max(running, key=lambda seen: (seen.state_since, seen.host_id))
             return _placed(chosen, is_split=True)
-        return _placed(max(running, key=lambda seen: seen.state_since))
+        return _placed(max(running, key=lambda seen: (seen.state_since, seen.host_id)))
     if running:
         return _placed(running[0])
     at_home = _at(live, current_host_id)
     if at_home and not _left(at_home):
         return _placed(at_home)
     settled = [seen for seen in live if not _left(seen) and not _arriving(seen)] or live
-    return _placed(max(settled, key=lambda seen: seen.observed_at))
+    return _placed(max(settled, key=lambda seen: (seen.observed_at, seen.host_id)))
 
 
 def _at(sightings: Sequence[Seen], host_id: int | None) -> Seen | None:

@@ -35,8 +35,8 @@ def sync_all(slow: bool = False) -> None:
     """Start a read of every host that is not being read already: a host that hangs holds one thread, not all."""
     given_up = timezone.now() - SYNC_GIVEN_UP_AFTER
     idle = Q(sync_started_at=None) | Q(sync_started_at__lt=given_up)
-    for host_id in Host.objects.filter(idle).values_list("pk", flat=True):
-        sync_host.delay(host_id, slow)
+    for host_id, queue in Host.objects.filter(idle).values_list("pk", "cluster__queue"):
+        sync_host.apply_async(args=(host_id, slow), queue=queue)
 
 
 @shared_task(name="inventory.sync")

@@ -34,8 +34,10 @@ def user_create(*, actor: Actor, username: str, password: str, full_name: str = 
 
 @transaction.atomic
 def user_deactivate(*, actor: Actor, user: User, reason: str = "") -> None:
-    """Close an account: from now on it holds nothing, on any path. Needs GRANT on everything."""
+    """Close an account: from now on it holds nothing, on any path. Needs GRANT on everything; not one's own."""
     gate.authorise(actor, Action.GRANT)
+    if user == actor:
+        raise InvalidAccessRequest("Nobody closes their own account; ask another administrator.", field="is_active")
     user.is_active = False
     user.save(update_fields=["is_active"])
     record(EventAction.USER_DEACTIVATED, target=user, actor=actor, reason=reason)

@@ -158,7 +158,7 @@ def test_many_objects_cost_one_statement(django_assert_num_queries):
 ACTIONS = ("view", "power", "migrate", "place")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), grants=st.integers(0, 8))
 def test_list_check_and_buttons_agree_with_the_plain_rules(seed, grants):
     """For random grants: the list, the check and the buttons give what the slow reference says, object by object."""

@@ -113,6 +113,14 @@ def test_only_who_grants_everywhere_makes_accounts_teams_and_roles():
             make_it()
 
 
+def test_nobody_closes_their_own_account():
+    administrator = make.user_with("administrator")
+    with pytest.raises(InvalidAccessRequest):
+        user_deactivate(actor=administrator, user=administrator)
+    user_deactivate(actor=make.user_with("administrator"), user=administrator)
+    assert not administrator.is_active
+
+
 def test_a_weak_password_and_a_taken_name_are_refused():
     user_create(actor=SYSTEM, username="ann", password="long-enough-and-odd")
     for request in ({"username": "bob", "password": "short"}, {"username": "ann", "password": "long-enough-and-odd"}):

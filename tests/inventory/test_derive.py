@@ -86,4 +86,4 @@ def test_the_order_of_sightings_does_not_matter(rows, current, chance):
     shuffled = list(rows)
     chance.shuffle(shuffled)
     first, second = placement(rows, current), placement(shuffled, current)
-    assert (first.state, first.is_split, first.is_missing) == (second.state, second.is_split, second.is_missing)
+    assert first == second
