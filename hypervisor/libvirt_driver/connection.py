@@ -76,6 +76,7 @@ class LibvirtConnection:
         except OperationTimeout as error:
             raise HostUnreachable(error.message) from error
         self._finalizer = weakref.finalize(self, in_background, self._pool.close)
+        self._finalizer.atexit = False  # type: ignore[misc]  # typeshed has it in no slot
         _open_connections.add(self)
 
     @property

@@ -26,9 +26,6 @@ from hypervisor.errors import (
     SnapshotNotFound,
 )
 
-#: The exception that libvirt's binding raises, for `except` clauses that end in a log line of the event loop.
-LibvirtFailure: type[Exception] = libvirt.libvirtError
-
 ErrorTable = Mapping[int, type[HypervisorError]]
 
 #: What a code means whatever the call was.

@@ -31,8 +31,10 @@ def open_handle(uri: str, on_lost: Callable[[int], None] | None = None) -> libvi
     network does.
     """
     ensure_event_loop()
+    # A service has nobody to type a password: ssh shall fail instead of asking on some terminal.
+    address = f"{uri}?no_tty=1" if uri.startswith("qemu+ssh:") else uri
     with translated(lambda: True, otherwise=HostUnreachable):
-        handle = libvirt.open(uri)
+        handle = libvirt.open(address)
     try:
         with translated(lambda: True, otherwise=HostUnreachable):
             if on_lost is not None:

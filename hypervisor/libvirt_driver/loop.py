@@ -14,8 +14,8 @@ import time
 
 import libvirt
 
-from hypervisor.errors import NotSupported
-from hypervisor.libvirt_driver.errors import LibvirtFailure
+from hypervisor.errors import HypervisorError, NotSupported
+from hypervisor.libvirt_driver.errors import translated
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,9 @@ def ensure_event_loop() -> None:
 def _run() -> None:
     while True:
         try:
-            libvirt.virEventRunDefaultImpl()
-        except LibvirtFailure:
+            with translated(lambda: True):
+                libvirt.virEventRunDefaultImpl()
+        except HypervisorError:
             logger.exception("The libvirt event loop failed; it goes on")
             time.sleep(1)  # a loop that fails at once must not eat a core
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from types import MappingProxyType
@@ -31,6 +32,8 @@ class LibvirtSubscription:
     def __init__(self, uri: str, delivery: Delivery) -> None:
         """Open a handle and register for events (one round trip for each kind). Raises HostUnreachable."""
         self._delivery = delivery
+        self._lock = threading.Lock()
+        self._stopped = False
         self._ids: list[int] = []
         self._handle = open_handle(uri, self._on_lost)
         try:
@@ -42,8 +45,12 @@ class LibvirtSubscription:
 
     def stop(self) -> None:
         """End it; no event is delivered after this returns. Idempotent."""
-        if self._delivery.end():
-            in_background(self._sign_off)  # a host that does not answer is not waited for
+        self._delivery.end()
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+        in_background(self._sign_off)  # a host that does not answer is not waited for
 
     def disown(self) -> None:
         """In a forked child: forget the handle without saying good-bye on the parent's socket."""

@@ -44,7 +44,9 @@ class TestLibvirt(BasicsContract, SnapshotContract, MigrationContract):
 
 
 class TestLibvirtAgent(AgentContract):
-    """The agent's part."""
+    """The agent's part, and what only an agent can tell of snapshots."""
+
+    test_a_revert_brings_the_disk_back = SnapshotContract.test_a_revert_brings_the_disk_back
 
     @pytest.fixture
     def estate(self, debian: LabEstate) -> Estate:

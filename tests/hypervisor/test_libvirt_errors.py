@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import libvirt
 import pytest
 from hypothesis import given
@@ -23,6 +26,19 @@ from hypervisor.errors import (
 from hypervisor.libvirt_driver.errors import sentence, translated
 
 QEMU, RPC, REMOTE = libvirt.VIR_FROM_QEMU, libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE
+
+
+DRIVER = Path(__file__).parents[2] / "hypervisor" / "libvirt_driver"
+
+
+def test_libvirts_own_error_is_caught_in_one_file() -> None:
+    catching = {
+        path.name
+        for path in DRIVER.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or "libvirtError" in ast.unparse(node.type))
+    }
+    assert catching == {"errors.py"}
 
 
 def failure(code: int, domain: int = QEMU, message: str = "something") -> Exception:

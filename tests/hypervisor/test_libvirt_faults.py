@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+import libvirt
 import pytest
 
 from hypervisor.errors import (
@@ -139,7 +141,14 @@ def test_a_close_frees_callers_of_a_host_that_hangs(estate: LabEstate, first: Hy
         estate.lab.continue_daemon("host1")
 
 
+def open_handles() -> int:
+    """libvirt handles in this process that were not let go."""
+    return sum(isinstance(one, libvirt.virConnect) and one._o is not None for one in gc.get_objects())
+
+
 def test_a_daemon_that_is_killed_is_told_once_and_comes_back(estate: LabEstate, first: Hypervisor) -> None:
+    estate.close()
+    before = open_handles()
     watcher = Recorder(first)
     estate.lab.kill_daemon("host1")
     try:
@@ -158,6 +167,8 @@ def test_a_daemon_that_is_killed_is_told_once_and_comes_back(estate: LabEstate, 
     assert len(watcher.closed) == 1
     again.close()
     watcher.subscription.stop()
+    first.close()
+    eventually(estate, lambda: open_handles() == before - 1, "all handles let go")
 
 
 def test_a_guest_that_hangs_delays_nobody_else(estate: LabEstate, first: Hypervisor) -> None:
