@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar, cast
@@ -39,6 +40,7 @@ class _Call(Generic[T]):
         try:
             result = self._run()
         except BaseException as error:  # handed to the caller, who raises it
+            _forget_locals(error)
             self._settle(error=error)
         else:
             if not self._settle(result=result) and self._discard is not None:
@@ -66,6 +68,19 @@ class _Call(Generic[T]):
             self._result, self._error, self.given_up = result, error, given_up
             self._settled.set()
             return True
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Let go of what the failed frames hold, libvirt's objects before all.
+
+    Kept by a traceback, they would be freed by the garbage collector at some time in some thread. Freeing the last one
+    of a broken connection leaves an error behind in that thread, and if a call has just failed there, libvirt's binding
+    (which asks for the thread's last error a moment later) would take the one for the other.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__
 
 
 class _Here(threading.local):

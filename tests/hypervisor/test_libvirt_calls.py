@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import libvirt
 import pytest
 
-from hypervisor.errors import HostUnreachable, HypervisorError, NotSupported, OperationTimeout
+from hypervisor.errors import AgentUnavailable, HostUnreachable, HypervisorError, NotSupported, OperationTimeout
 from hypervisor.libvirt_driver import open_libvirt
 from hypervisor.libvirt_driver.calls import Calls, check_wanted, given_up, in_background
 
@@ -121,6 +123,23 @@ def test_work_in_the_background_ends_also_when_it_fails(hang: threading.Event) -
     hang.set()
     assert in_background(lambda: None).wait(PATIENCE)
     assert in_background(lambda: {}["missing"]).wait(PATIENCE)
+
+
+def test_an_error_holds_nothing_of_libvirts() -> None:
+    """What a kept error held would be freed anywhere and any time, and spoil the error of another call there."""
+    connection = open_libvirt("test:///default")
+    uuid = connection.list_guests()[0].uuid
+
+    def domains() -> int:
+        return sum(isinstance(one, libvirt.virDomain) for one in gc.get_objects())
+
+    gc.collect()
+    before = domains()
+    with pytest.raises(AgentUnavailable) as kept:
+        connection.agent_ping(uuid)
+    assert domains() == before
+    assert kept.value.__cause__ is not None
+    connection.close()
 
 
 def test_a_connection_does_not_cross_a_fork() -> None:
