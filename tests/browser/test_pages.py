@@ -21,6 +21,23 @@ pytestmark = pytest.mark.browser
 PASSWORD = "correct horse battery"
 
 
+def two_steps(job: Any) -> None:
+    """A step that went well and one that failed, with much to tell."""
+    now = timezone.now()
+    for position, state in enumerate((Step.State.DONE, Step.State.FAILED)):
+        Step.objects.create(
+            job=job,
+            position=position,
+            phase="execute",
+            name=f"step-{position}",
+            title="Migrate",
+            state=state,
+            detail="found " * (1 + 60 * position),
+            started_at=now,
+            finished_at=now,
+        )
+
+
 @pytest.fixture
 def estate(transactional_db: None) -> dict[str, Any]:
     """An estate with something of everything on its pages."""
@@ -67,18 +84,7 @@ def estate(transactional_db: None) -> dict[str, Any]:
         percent=100,
         result=result | {"downtime_source": "hypervisor", "post_copy": False, "phases": []},
     )
-    for position, state in enumerate((Step.State.DONE, Step.State.FAILED)):
-        Step.objects.create(
-            job=done,
-            position=position,
-            phase="execute",
-            name=f"step-{position}",
-            title="Migrate",
-            state=state,
-            detail="found " * (1 + 60 * position),
-            started_at=now,
-            finished_at=now,
-        )
+    two_steps(done)
     packages = [{"package": "ledgerd", "old": "2.3.0-1", "new": "2.3.1-1"}]
     patch = make.job(
         vm,
