@@ -38,31 +38,10 @@ def two_steps(job: Any) -> None:
         )
 
 
-@pytest.fixture
-def estate(transactional_db: None) -> dict[str, Any]:
-    """An estate with something of everything on its pages."""
-    cluster = make.cluster("baltic", shared_storage=True)
-    north = make.host(
-        "north-1", cluster=cluster, hypervisor="QEMU", hypervisor_version="7.2.9", networks=["ledger-net"]
-    )
-    make.host("south-1", cluster=cluster)
-    make.host("west-1", cluster=cluster, connection="unreachable", connection_error="Connection timed out.")
-    ledger, payroll = make.segment("Ledger", networks=["ledger-net"]), make.segment("Payroll", networks=["payroll-net"])
+def three_jobs(vm: Any, busy: Any, person: Any) -> tuple[Any, Any, Any]:
+    """A migration that runs, one that is done, and a patch that was rolled back."""
     now = timezone.now()
-    disk = {"target": "vda", "device": "disk", "source": "/srv/a.qcow2", "format": "qcow2", "cache": "none"}
-    vm = make.vm("ledger-app", segment=ledger, host=north, agent_channel=True, agent_connected=True, disks=[disk])
-    make.nic(vm, "ledger-net")
-    make.snapshot(vm, "golden", baseline=True, description="As installed")
-    make.snapshot(vm, "before-closing", parent_name="golden", is_current=True)
-    stray = make.vm("ledger-stray", segment=ledger, host=north, missing_since=now)
-    make.nic(stray, "payroll-net", foreign_segment=payroll)
-    make.vms(3, segment=ledger, host=north)
-    person = make.user("otto", password=PASSWORD, full_name="Otto Lindqvist")
-    make.grant(person, "administrator")
-    team = make.team("Accounting", leads=[person])
-    make.grant(team, "owner", ledger)
     progress = {"phase": "warm-up", "remaining_bytes": 2**30, "total_bytes": 2**32, "bps": 2**26, "dirty_bps": 2**27}
-    busy = make.vm("ledger-busy", segment=ledger, host=north)
     live = make.job(
         busy,
         by=person,
@@ -96,6 +75,34 @@ def estate(transactional_db: None) -> dict[str, Any]:
         error_message="Units have failed.",
         result={"packages": packages, "snapshot": "patch-1", "rolled_back": True, "reboot_required": True},
     )
+    return live, done, patch
+
+
+@pytest.fixture
+def estate(transactional_db: None) -> dict[str, Any]:
+    """An estate with something of everything on its pages."""
+    cluster = make.cluster("baltic", shared_storage=True)
+    north = make.host(
+        "north-1", cluster=cluster, hypervisor="QEMU", hypervisor_version="7.2.9", networks=["ledger-net"]
+    )
+    make.host("south-1", cluster=cluster)
+    make.host("west-1", cluster=cluster, connection="unreachable", connection_error="Connection timed out.")
+    ledger, payroll = make.segment("Ledger", networks=["ledger-net"]), make.segment("Payroll", networks=["payroll-net"])
+    now = timezone.now()
+    disk = {"target": "vda", "device": "disk", "source": "/srv/a.qcow2", "format": "qcow2", "cache": "none"}
+    vm = make.vm("ledger-app", segment=ledger, host=north, agent_channel=True, agent_connected=True, disks=[disk])
+    make.nic(vm, "ledger-net")
+    make.snapshot(vm, "golden", baseline=True, description="As installed")
+    make.snapshot(vm, "before-closing", parent_name="golden", is_current=True)
+    stray = make.vm("ledger-stray", segment=ledger, host=north, missing_since=now)
+    make.nic(stray, "payroll-net", foreign_segment=payroll)
+    make.vms(3, segment=ledger, host=north)
+    person = make.user("otto", password=PASSWORD, full_name="Otto Lindqvist")
+    make.grant(person, "administrator")
+    team = make.team("Accounting", leads=[person])
+    make.grant(team, "owner", ledger)
+    busy = make.vm("ledger-busy", segment=ledger, host=north)
+    live, done, patch = three_jobs(vm, busy, person)
     return {
         "vm": vm, "stray": stray, "busy": busy, "live": live, "done": done, "patch": patch,
         "host": north, "segment": ledger, "team": team,
