@@ -143,7 +143,7 @@ def test_a_close_frees_callers_of_a_host_that_hangs(estate: LabEstate, first: Hy
 
 def open_handles() -> int:
     """libvirt handles in this process that were not let go."""
-    return sum(isinstance(one, libvirt.virConnect) and one._o is not None for one in gc.get_objects())
+    return sum(type(one) is libvirt.virConnect and one._o is not None for one in gc.get_objects())
 
 
 def test_a_daemon_that_is_killed_is_told_once_and_comes_back(estate: LabEstate, first: Hypervisor) -> None:
