@@ -1,19 +1,17 @@
 """The one gate. Lists, details, form choices, actions, the API and running jobs all ask here, and here only.
 
-`can` is `visible_to` on one row, so a list and a check cannot disagree; `actions_on` is the same rule over many
-objects and actions at once, for pages with buttons (a property test holds the two together).
+Lists are narrowed by `visible_to`, checks and buttons are answered by `held_on` and `actions_on`; a property test holds
+the three to the same plain rules.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from django.db.models import CharField, IntegerField, QuerySet, Value
-
-from access import rows
 from access.actions import Action
+from access.effects import EVERYTHING, Effects, effects
 from access.errors import NotAllowed, NotVisible
 
 if TYPE_CHECKING:
@@ -35,30 +33,43 @@ class System:
 
 SYSTEM = System()
 Actor: TypeAlias = Union["User", System]
+#: Where rows may lie: a scope and the id in it.
+Key: TypeAlias = tuple[str, Any]
 
 
 def can(actor: Actor, action: Action, target: Any = None) -> bool:
     """Whether the actor may do `action` to `target`; to everything there is, when `target` is None."""
+    return action in held_on(actor, target, {action})
+
+
+def held_on(actor: Actor, target: Any = None, among: Collection[Action] = frozenset(Action)) -> set[Action]:
+    """Those of `among` that the actor holds on one object, as the database has it now; on everything, without one."""
     if isinstance(actor, System):
-        return True
+        return set(among)
     if not actor.is_active or actor.pk is None:
-        return False
+        return set()
     if target is None:
-        held = list(rows.everything_held_by(actor).values_list("action", "effect"))
-        return all(
-            (needed.value, "allow") in held and (needed.value, "deny") not in held for needed in (Action.VIEW, action)
-        )
-    queryset: Any = type(target)._default_manager
-    return bool(queryset.visible_to(actor, action).filter(pk=target.pk).exists())
+        return _held(*effects(actor, {}), [EVERYTHING]).intersection(among)
+    manager: Any = type(target)._default_manager
+    scopes = getattr(manager.all(), "scopes", None)
+    if scopes is None:  # people, teams and grants, which have no rows of their own
+        return {action for action in among if manager.visible_to(actor, action).filter(pk=target.pk).exists()}
+    paths = [(scope, path) for scope, of_scope in scopes.items() for path in of_scope]
+    found = manager.filter(pk=target.pk).values_list(*(path for _scope, path in paths)).first()
+    if found is None:
+        return set()
+    keys = [(scope, value) for (scope, _path), value in zip(paths, found, strict=True)]
+    return _held(*effects(actor, _by_scope(keys)), [EVERYTHING, *keys]).intersection(among)
 
 
 def authorise(actor: Actor, action: Action, target: Any = None) -> None:
     """Return if the actor may; else raise NotVisible (nothing there, for this actor) or NotAllowed (seen, but not
     this).
     """
-    if can(actor, action, target):
+    held = held_on(actor, target, {action, Action.VIEW})
+    if action in held:
         return
-    if target is not None and not can(actor, Action.VIEW, target):
+    if target is not None and Action.VIEW not in held:
         raise NotVisible(user=actor, action=action, target=target)
     raise NotAllowed(user=actor, action=action, target=target)
 
@@ -74,17 +85,24 @@ def actions_on(actor: Actor, objects: Iterable[Any]) -> dict[Any, set[Action]]:
         return {item.pk: set() for item in items}
     scopes: dict[str, tuple[str, ...]] = type(items[0])._default_manager.all().scopes
     readers = [(scope, _reader(path)) for scope, paths in scopes.items() for path in paths]
-    wanted: dict[str, set[Any]] = defaultdict(set)
-    for item in items:
-        for scope, read in readers:
-            wanted[scope].add(read(item))
-    allowed, denied = _effects(actor, wanted)
-    result: dict[Any, set[Action]] = {}
-    for item in items:
-        keys = [("everything", 0), *((scope, read(item)) for scope, read in readers)]
-        held = set().union(*(allowed[key] for key in keys)) - set().union(*(denied[key] for key in keys))
-        result[item.pk] = {Action(name) for name in held} if Action.VIEW in held else set()
-    return result
+    keys = {item.pk: [(scope, read(item)) for scope, read in readers] for item in items}
+    allowed, denied = effects(actor, _by_scope(key for of_item in keys.values() for key in of_item))
+    return {pk: _held(allowed, denied, [EVERYTHING, *of_item]) for pk, of_item in keys.items()}
+
+
+def _held(allowed: Effects, denied: Effects, keys: list[Key]) -> set[Action]:
+    """Allowed by at least one of these, denied by none; without VIEW, nothing."""
+    held = {name for key in keys for name in allowed.get(key, ())}
+    held -= {name for key in keys for name in denied.get(key, ())}
+    return {Action(name) for name in held} if Action.VIEW in held else set()
+
+
+def _by_scope(keys: Iterable[Key]) -> dict[str, set[int]]:
+    wanted: dict[str, set[int]] = defaultdict(set)
+    for scope, value in keys:
+        if value is not None:
+            wanted[scope].add(value)
+    return wanted
 
 
 def _reader(path: str) -> Callable[[Any], Any]:
@@ -98,25 +116,3 @@ def _reader(path: str) -> Callable[[Any], Any]:
         return item
 
     return read
-
-
-def _effects(user: User, wanted: dict[str, set[Any]]) -> tuple[dict[Any, set[str]], dict[Any, set[str]]]:
-    """(scope, id) -> actions allowed, and denied."""
-    parts: list[QuerySet[Any, Any]] = []
-    for scope, ids in wanted.items():
-        for table in rows.held_by(user, scope):
-            parts.append(
-                table.filter(content_object_id__in=ids - {None})
-                .annotate(scope=Value(scope, output_field=CharField()))
-                .values_list("scope", "content_object_id", "permission__codename", "effect")
-            )
-    everything = (
-        rows.everything_held_by(user)
-        .annotate(scope=Value("everything", output_field=CharField()), target=Value(0, output_field=IntegerField()))
-        .values_list("scope", "target", "action", "effect")
-    )
-    allowed: dict[Any, set[str]] = defaultdict(set)
-    denied: dict[Any, set[str]] = defaultdict(set)
-    for scope, target, action, effect in everything.union(*parts, all=True):
-        (allowed if effect == "allow" else denied)[scope, target].add(action)
-    return allowed, denied

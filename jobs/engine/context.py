@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
-
-from django.db import transaction
-from django.utils import timezone
 
 from access import gate
 from access.errors import Refused
 from access.gate import SYSTEM, Actor
 from audit.events import EventAction, Outcome
-from audit.record import record_alone
+from audit.record import record
 from hypervisor import pool
 from hypervisor.errors import HypervisorError
 from hypervisor.protocol import Hypervisor
 from inventory.models import VM, Host
 from jobs.engine.heartbeat import Heartbeat
+from jobs.engine.ledger import Ledger
 from jobs.errors import CancelRequested, Fenced, OperationFailed, RightWithdrawn
 from jobs.models import Job, Step
 from jobs.operations.base import Operation
-from jobs.transitions import write
 
 T = TypeVar("T")
 
@@ -43,6 +42,7 @@ class Verdict:
 
 #: Least time between two progress writes, in seconds; a new phase is always written at once.
 PROGRESS_EVERY = 0.25
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class JobContext:
@@ -54,6 +54,7 @@ class JobContext:
         self.params: dict[str, Any] = job.params
         self._heartbeat = heartbeat
         self._resources = resources
+        self.ledger = Ledger(job)
         self._hosts: dict[int, Hypervisor] = {}
         self._phase_of_steps = ""
         self._progress_written = 0.0
@@ -109,10 +110,6 @@ class JobContext:
                 f"{self.job.requester_name} no longer holds the right “{error.action.label}” that this job needs."
             ) from error
 
-    def check_fence(self) -> None:
-        """Raise Fenced unless this worker still owns the job, asking the database."""
-        write(self.job, heartbeat_at=timezone.now())
-
     def is_cancelled(self) -> bool:
         """Whether a cancel was asked for (known within one heartbeat)."""
         if self._heartbeat.lost.is_set():
@@ -135,103 +132,82 @@ class JobContext:
         self._phase_of_steps = name
 
     @contextmanager
-    def step(self, name: str, title: str) -> Iterator[Step]:
-        """A named part of the job; set `step.detail` inside to say what was found. A failure marks it failed."""
-        step = self._open_step(name, title)
+    def step(self, name: str, title: str, *, shown_at_once: bool = True) -> Iterator[Step]:
+        """A named part of the job; set `step.detail` inside to say what was found. A failure marks it failed.
+
+        One that begins with an effect need not be `shown_at_once`: it is committed with the effect's intent.
+        """
+        steps = self.ledger.steps
+        step = steps.open(self._phase_of_steps, name, title)
+        if shown_at_once:
+            self.ledger.commit()
         try:
             yield step
         except BaseException as error:
-            self._close_step(step, Step.State.FAILED, str(error))
+            steps.close(step, Step.State.FAILED, str(error))
             raise
-        self._close_step(step, Step.State.DONE, step.detail)
+        steps.close(step, Step.State.DONE, step.detail)
 
     def verdicts(self, findings: Sequence[Verdict]) -> None:
-        """Write many checks at once, then fail the job with the first that did not hold (OperationFailed)."""
-        now = timezone.now()
-        with transaction.atomic():
-            self.check_fence()
-            self.job.steps.filter(name__in=[verdict.name for verdict in findings]).delete()
-            position = self._next_position()
-            Step.objects.bulk_create(
-                Step(
-                    job=self.job,
-                    position=position + offset,
-                    phase=self._phase_of_steps,
-                    name=verdict.name,
-                    title=verdict.title,
-                    state=Step.State.DONE if verdict.holds else Step.State.FAILED,
-                    detail=(verdict.found if verdict.holds else verdict.why)[:10_000],
-                    started_at=now,
-                    finished_at=now,
-                )
-                for offset, verdict in enumerate(findings)
-            )
+        """Note many checks at once, then fail the job with the first that did not hold (OperationFailed)."""
+        steps = self.ledger.steps
+        for verdict in findings:
+            step = steps.open(self._phase_of_steps, verdict.name, verdict.title)
+            state = Step.State.DONE if verdict.holds else Step.State.FAILED
+            steps.close(step, state, verdict.found if verdict.holds else verdict.why)
         for verdict in findings:
             if not verdict.holds:
                 raise OperationFailed(verdict.code, verdict.why)
 
-    def _open_step(self, name: str, title: str) -> Step:
-        with transaction.atomic():
-            self.check_fence()
-            position = self._next_position()
-            facts = {
-                "title": title,
-                "phase": self._phase_of_steps,
-                "state": Step.State.RUNNING,
-                "started_at": timezone.now(),
-            }
-            step, created = Step.objects.get_or_create(job=self.job, name=name, defaults=facts | {"position": position})
-            if not created:
-                Step.objects.filter(pk=step.pk).update(state=Step.State.RUNNING, finished_at=None)
-        return step
-
-    def _next_position(self) -> int:
-        last = self.job.steps.order_by("-position").values_list("position", flat=True).first()
-        return 0 if last is None else last + 1
-
-    def _close_step(self, step: Step, state: Step.State, detail: str) -> None:
-        Step.objects.filter(pk=step.pk).update(state=state, detail=detail[:10_000], finished_at=timezone.now())
-
     def note(self, **facts: Any) -> None:
-        """Add to the journal what the next `journal()` will commit: for prechecks, which have no effects yet."""
-        self.job.journal = self.job.journal | facts
+        """Add to the journal; it is committed before the next effect."""
+        self.ledger.note(journal=self.job.journal | facts)
 
     def journal(self, **facts: Any) -> None:
-        """Commit what recovery will need, before the effect that it is about. Raises Fenced."""
-        write(self.job, journal=self.job.journal | facts)
+        """Add to the journal and commit it now: what recovery will need although no effect follows. Raises Fenced."""
+        self.note(**facts)
+        self.ledger.commit()
 
-    def progress(self, phase: str, percent: int | None = None, **facts: Any) -> None:
+    def progress(self, phase: str, percent: int | None = None, *, shown_at_once: bool = True, **facts: Any) -> None:
         """Show where the job is. Percent never goes back, and stays below 100 until the job is verified."""
         shown = max(self.job.percent, min(percent if percent is not None else self.job.percent, 99))
         now = time.monotonic()
         if phase == self.job.phase and now - self._progress_written < PROGRESS_EVERY:
             return
         self._progress_written = now
-        write(self.job, phase=phase, percent=shown, progress=self.job.progress | facts | {"phase": phase})
+        self.ledger.note(phase=phase, percent=shown, progress=self.job.progress | facts | {"phase": phase})
+        if shown_at_once:
+            self.ledger.commit()
 
     def result(self, **facts: Any) -> None:
         """Add to the job's result."""
-        write(self.job, result=self.job.result | facts)
+        self.ledger.note(result=self.job.result | facts)
 
-    def effect(self, call: str, do: Callable[[], T], *, host: Host, **detail: Any) -> T:
-        """Do something to a hypervisor: rights and fence checked, the intent committed before, the outcome after.
+    def effect(
+        self, call: str, do: Callable[[], T], *, host: Host, journal: Mapping[str, Any] = _NOTHING, **detail: Any
+    ) -> T:
+        """Do something to a hypervisor: rights and fence checked, the intent committed before together with the
+        journal, the outcome told with the next commit.
 
         Raises what `do` raises; RightWithdrawn, Fenced, when it may not be done any more.
         """
         self.check_rights()
+        self.note(**journal)
         return self.undo_effect(call, do, host=host, **detail)
 
     def undo_effect(self, call: str, do: Callable[[], T], *, host: Host, **detail: Any) -> T:
         """An effect that restores what the job found: also done when the requester's right is gone meanwhile."""
-        self.check_fence()
         facts = {"call": call, "host": host.name, **detail}
-        record_alone(EventAction.EFFECT_INTENT, target=self.job.target, outcome=Outcome.INTENT, detail=facts)
+        self._tell(EventAction.EFFECT_INTENT, Outcome.INTENT, facts)
+        self.ledger.commit()
         try:
             value = do()
         except HypervisorError as error:
             outcome = Outcome.UNKNOWN if error.retryable else Outcome.FAILED
-            facts |= {"error": error.code, "message": str(error)}
-            record_alone(EventAction.EFFECT_OUTCOME, target=self.job.target, outcome=outcome, detail=facts)
+            self._tell(EventAction.EFFECT_OUTCOME, outcome, facts | {"error": error.code, "message": str(error)})
             raise
-        record_alone(EventAction.EFFECT_OUTCOME, target=self.job.target, outcome=Outcome.OK, detail=facts)
+        self._tell(EventAction.EFFECT_OUTCOME, Outcome.OK, facts)
         return value
+
+    def _tell(self, action: EventAction, outcome: Outcome, facts: dict[str, Any]) -> None:
+        self.ledger.tell(partial(record, action, target=self.job.target, outcome=outcome, detail=facts))

@@ -9,9 +9,11 @@ import threading
 import traceback
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import DataError, IntegrityError
 from django.utils import timezone
 
 from access.gate import SYSTEM
@@ -22,7 +24,7 @@ from jobs.engine.heartbeat import Heartbeat
 from jobs.errors import CancelRequested, Fenced, OperationFailed, OutcomeUnknown, RightWithdrawn
 from jobs.models import Job
 from jobs.operations.registry import operation_named
-from jobs.states import State
+from jobs.states import TERMINAL, State
 from jobs.transitions import advance, release
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ def run(job_id: UUID) -> None:
         return
     with acting_as(job.requested_by or SYSTEM, via="job", request_id=job.request_id), acting(job_id=str(job.pk)):
         try:
-            advance(job, State.RUNNING, worker=worker_name(), phase="starting")
+            advance(job, State.RUNNING, worker=worker_name(), phase="going on" if job.journal else "checking")
         except Fenced:
             return
         with Heartbeat(job) as heartbeat, ExitStack() as resources:
@@ -54,6 +56,7 @@ def run(job_id: UUID) -> None:
                 _carry_out(context)
             except Fenced as error:
                 log.warning("job %s: %s; this worker lets it go", job.pk, error)
+                context.ledger.tell_the_rest()
 
 
 def _carry_out(context: JobContext) -> None:
@@ -90,16 +93,15 @@ def _phases(context: JobContext) -> None:
         context.check_cancel()
         context.check_rights()
         context.begin_phase("precheck")
-        context.progress("checking", 0)
         operation.precheck(context)
         context.check_cancel()
-        context.journal(began=True)
+        context.note(began=True)
     context.begin_phase("execute")
     operation.execute(context)
     context.begin_phase("verify")
     context.progress("verifying", 99)
     operation.verify(context)
-    release(job, State.SUCCEEDED, phase="done", percent=100, detail={"result": job.result})
+    _release(context, State.SUCCEEDED, phase="done", percent=100, detail={"result": job.result})
 
 
 def _end(context: JobContext, state: State, code: str, message: str, error: BaseException) -> None:
@@ -120,7 +122,7 @@ def _end(context: JobContext, state: State, code: str, message: str, error: Base
             message = f"{message} Undoing it failed too: {problem}"
             trace += "\nRolling back:\n" + traceback.format_exc()
     end: dict[str, Any] = {"error_code": code, "error_message": message, "traceback": trace, "phase": "done"}
-    release(job, state, reason=message, detail={"code": code, "result": job.result}, **end)
+    _release(context, state, reason=message, detail={"code": code, "result": job.result}, **end)
 
 
 def _take_up_later(context: JobContext, why: str) -> None:
@@ -129,7 +131,24 @@ def _take_up_later(context: JobContext, why: str) -> None:
     now = timezone.now()
     if job.started_at is not None and now - job.started_at > GIVE_UP_AFTER:
         message = f"The outcome could not be established: {why} Look at the VM on its hosts before working on it."
-        release(job, State.FAILED, reason=message, error_code="outcome_unknown", error_message=message, phase="done")
+        end = {"error_code": "outcome_unknown", "error_message": message, "phase": "done"}
+        _release(context, State.FAILED, reason=message, **end)
         return
     pause = min(timedelta(seconds=2**job.attempts), LONGEST_PAUSE)
-    release(job, State.LOST, reason=why, not_before=now + pause, error_message=why)
+    _release(context, State.LOST, reason=why, not_before=now + pause, error_message=why)
+
+
+def _release(context: JobContext, state: State, **changes: Any) -> None:
+    """The job's last words and its new state, in one transaction. Raises Fenced.
+
+    What the database does not take is left out: a job without an end would be worse.
+    """
+    end = partial(release, context.job, state, **changes)
+    if state in TERMINAL:
+        context.ledger.steps.abandon()
+    try:
+        context.ledger.commit(then=end)
+    except (DataError, IntegrityError):
+        log.exception("job %s: its last steps could not be written", context.job.pk)
+        context.ledger.tell_the_rest()
+        end()

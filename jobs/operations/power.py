@@ -102,11 +102,10 @@ class Shutdown(PowerOperation):
         def is_off() -> bool | None:
             return context.on(host).guest_state(uuid).state is PowerState.SHUT_OFF or None
 
-        with context.step("shutdown", "Ask the guest to shut down"):
-            if not is_off() and not context.job.journal.get("asked"):
-                context.journal(asked=True)
+        with context.step("shutdown", "Ask the guest to shut down", shown_at_once=False):
+            if not is_off():  # asking a guest twice, after a crash, does no harm; not asking it at all would
                 context.effect("shutdown", lambda: context.on(host).shutdown(uuid), host=host)
-        with context.step("wait", "Wait until it is off"):
+        with context.step("wait", "Wait until it is off", shown_at_once=False):
             context.progress("shutting down", 50)
             if wait_for(context, is_off, seconds=seconds) is None:
                 raise OperationFailed(
@@ -145,10 +144,9 @@ class Reboot(PowerOperation):
 
         subscription = context.on(host).watch(on_event, lambda reason: None)
         try:
-            with context.step("reboot", "Ask the guest to reboot"):
-                context.journal(asked=True)
-                context.effect("reboot", lambda: context.on(host).reboot(uuid), host=host)
-            with context.step("wait", "Wait until the guest has reset"):
+            with context.step("reboot", "Ask the guest to reboot", shown_at_once=False):
+                context.effect("reboot", lambda: context.on(host).reboot(uuid), host=host, journal={"asked": True})
+            with context.step("wait", "Wait until the guest has reset", shown_at_once=False):
                 context.progress("rebooting", 50)
                 seconds = context.params["timeout_seconds"]
                 if wait_for(context, lambda: rebooted.is_set() or None, seconds=seconds) is None:

@@ -191,8 +191,8 @@ def snapshot_take(context: JobContext, host: Host, name: str, description: str) 
     took.
     """
     connection = context.on(host)
-    with context.step("create", f"Take the snapshot “{name}”") as step:
-        context.progress("saving", 10)
+    with context.step("create", f"Take the snapshot “{name}”", shown_at_once=False) as step:
+        context.progress("saving", 10, shown_at_once=False)
         taken = _listed(connection.list_snapshots(context.uuid), name)
         if taken is not None:
             step.detail = "found as taken by an earlier attempt of this job"
@@ -243,16 +243,19 @@ def snapshot_proved(context: JobContext, host: Host, name: str) -> None:
 def snapshot_go_back(context: JobContext, host: Host, name: str) -> float:
     """Revert, unless an earlier attempt of this job did. Returns the seconds it took."""
     connection = context.on(host)
-    with context.step("revert", f"Go back to “{name}”") as step:
-        context.progress("reverting", 30)
+    with context.step("revert", f"Go back to “{name}”", shown_at_once=False) as step:
+        context.progress("reverting", 30, shown_at_once=False)
         state = connection.guest_state(context.uuid)
         if context.job.journal.get("reverting") == name and state.reason is StateReason.FROM_SNAPSHOT:
             step.detail = "found as done by an earlier attempt of this job"
             return 0.0
-        context.journal(reverting=name)
         began = time.monotonic()
         context.effect(
-            "snapshot_revert", lambda: connection.snapshot_revert(context.uuid, name), host=host, snapshot=name
+            "snapshot_revert",
+            lambda: connection.snapshot_revert(context.uuid, name),
+            host=host,
+            journal={"reverting": name},
+            snapshot=name,
         )
         seconds = time.monotonic() - began
         step.detail = f"{seconds:.2f} s"
@@ -297,8 +300,8 @@ def revert_proved(context: JobContext, host: Host, name: str) -> None:
 
 def snapshot_remove(context: JobContext, host: Host, name: str) -> None:
     """Delete a snapshot, unless an earlier attempt of this job did."""
-    with context.step("delete", f"Delete “{name}”") as step:
-        context.progress("deleting", 30)
+    with context.step("delete", f"Delete “{name}”", shown_at_once=False) as step:
+        context.progress("deleting", 30, shown_at_once=False)
         try:
             context.effect(
                 "snapshot_delete",
@@ -330,7 +333,7 @@ def back_on(context: JobContext, host: Host) -> bool:
         return False
     was_off = connection.guest_state(context.uuid).state is PowerState.SHUT_OFF
     if was_off:
-        with context.step("back_on", "Start the VM again on its disks as they are"):
+        with context.step("back_on", "Start the VM again on its disks as they are", shown_at_once=False):
             context.undo_effect("start", lambda: connection.start(context.uuid), host=host)
     guest_read(host, connection, context.uuid)
     return was_off

@@ -8,6 +8,8 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from access import gate
+from access.actions import Action
 from inventory.models import VM
 from portal.api.filters import LARGEST_KEY, is_id
 from portal.api.problems import NoSuchObject
@@ -25,26 +27,21 @@ class Body(serializers.Serializer):
 
 
 class Reference(serializers.PrimaryKeyRelatedField):
-    """An object by its id, among those that the caller sees. Any other is answered as not existing: 404."""
-
-    def get_queryset(self) -> Any:
-        return self.queryset.visible_to(self.context["request"].user)
+    """An object by its id, if the caller sees it. Any other is answered as not existing: 404."""
 
     def to_internal_value(self, data: Any) -> Any:
         """Raises NoSuchObject, ValidationError."""
-        key = self._key(data)
-        found = self.get_queryset().filter(pk=key).first()
-        if found is None:
-            raise NoSuchObject(_path(self), hidden=self.queryset.filter(pk=key).first())
+        found = self.find(data)
+        if found is None or not gate.can(self.context["request"].user, Action.VIEW, found):
+            raise NoSuchObject(_path(self), hidden=found)
         return found
 
-    def _key(self, data: Any) -> int:
+    def find(self, data: Any) -> Any:
+        """The object that is meant, seen or not. Raises ValidationError."""
         if isinstance(data, int) and not isinstance(data, bool):
-            if abs(data) > LARGEST_KEY:
-                raise NoSuchObject(_path(self))
-            return data
+            return self.queryset.filter(pk=data).first() if abs(data) <= LARGEST_KEY else None
         if isinstance(data, str) and is_id(data):
-            return int(data)
+            return self.queryset.filter(pk=int(data)).first()
         raise serializers.ValidationError("An id is a whole number.")
 
 
@@ -52,14 +49,9 @@ class Reference(serializers.PrimaryKeyRelatedField):
 class VMReference(Reference):
     """A VM by its id or its UUID."""
 
-    def to_internal_value(self, data: Any) -> VM:
-        """Raises NoSuchObject, ValidationError."""
-        if as_uuid(data) is None:
-            return super().to_internal_value(data)
-        found = vm_named(self.get_queryset(), data)
-        if found is None:
-            raise NoSuchObject(_path(self), hidden=vm_named(self.queryset.all(), data))
-        return found
+    def find(self, data: Any) -> VM | None:
+        """Raises ValidationError."""
+        return super().find(data) if as_uuid(data) is None else vm_named(self.queryset, data)
 
 
 def vm_named(queryset: Any, name: str) -> VM | None:

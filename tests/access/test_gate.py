@@ -113,6 +113,26 @@ def test_an_inactive_user_holds_nothing_on_any_path():
     assert gate.actions_on(user, [vm]) == {vm.pk: set()}
 
 
+def test_who_was_deactivated_meanwhile_holds_nothing():
+    """A job keeps its requester in memory for as long as it runs."""
+    vm, user = make.vm(), make.user()
+    make.grant(user, "administrator")
+    type(user).objects.filter(pk=user.pk).update(is_active=False)
+    assert user.is_active
+    assert not gate.can(user, Action.VIEW, vm)
+    assert not gate.can(user, Action.READ_AUDIT)
+    assert gate.actions_on(user, [vm]) == {vm.pk: set()}
+
+
+def test_a_check_goes_by_where_the_vm_is_now():
+    """A VM that was moved to another segment after it was loaded is judged by its new one."""
+    ours, theirs = make.segment(), make.segment()
+    vm, user = make.vm(segment=ours), make.user_with("operator", ours)
+    type(vm).objects.filter(pk=vm.pk).update(segment=theirs)
+    assert vm.segment_id == ours.pk
+    assert not gate.can(user, Action.VIEW, vm)
+
+
 def test_host_and_cluster_grants_never_reach_the_vms_on_them():
     host = make.host()
     vm, user = make.vm(host=host, segment=make.segment()), make.user()

@@ -16,9 +16,9 @@ from access.models import User
 from audit.verify import verify
 from hypervisor import pool
 from hypervisor.connect import connect
-from hypervisor.errors import GuestNotFound
+from hypervisor.errors import AgentUnavailable, GuestNotFound, OperationTimeout
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import PowerState
+from hypervisor.types import ExecResult, PowerState
 from inventory.models import VM, Host, Segment
 from inventory.services.hosts import cluster_create, host_create
 from inventory.syncing import host_sync
@@ -118,6 +118,21 @@ class Site:
             finally:
                 connection.close()
         return found
+
+    def in_guest(self, vm: VM, *argv: str) -> str:
+        """What a program says in the guest, once its agent answers."""
+        connection = self.on(next(host for host in self.hosts if host.name == self.runs_on(vm)[0]))
+
+        def asked() -> ExecResult | None:
+            try:
+                return connection.agent_exec(str(vm.uuid), argv)
+            except (AgentUnavailable, OperationTimeout):
+                return None
+
+        try:
+            return str(until(asked, what="the guest's answer").stdout.decode()).strip()
+        finally:
+            connection.close()
 
     def snapshots(self, vm: VM, host: str) -> set[str]:
         """The VM's snapshots, asked of libvirt itself."""

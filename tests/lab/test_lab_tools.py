@@ -370,12 +370,13 @@ def test_a_process_is_only_signalled_when_it_is_proved_ours() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
         assert not processes.send(child.pid, signal.SIGKILL, lambda pid: False)
         assert child.poll() is None
-        assert processes.command_line(child.pid) == ["sleep", "60"]
-        processes.end(
-            lambda: [child.pid] if child.poll() is None else [],
-            lambda pid: processes.command_line(pid) == ["sleep", "60"],
-            "a sleeper",
-        )
+
+        def is_ours(pid: int) -> bool:
+            return processes.command_line(pid) == ["sleep", "60"]
+
+        # The kernel shows the words a moment after exec() has begun.
+        wait_until(lambda: is_ours(child.pid), seconds=30, what="the sleeper", every=0.01)
+        processes.end(lambda: [child.pid] if child.poll() is None else [], is_ours, "a sleeper")
         assert child.wait() == -signal.SIGKILL
     assert not processes.send(child.pid, signal.SIGKILL, lambda pid: True)
 

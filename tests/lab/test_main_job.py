@@ -7,7 +7,6 @@ import pytest
 from inventory.models import Snapshot
 from jobs.models import Step
 from jobs.states import State
-from tests.stack import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
 
@@ -62,20 +61,4 @@ def test_a_patch_that_breaks_the_guest_is_rolled_back(site, ledger, version, cod
 
 def version_in(site, vm) -> str:
     """The package's version, asked of the guest itself."""
-    host = next(host for host in site.hosts if host.name == site.runs_on(vm)[0])
-    connection = site.on(host)
-    try:
-        result = until(lambda: asked(connection, vm), what="the guest's answer")
-        return result.stdout.decode().strip()
-    finally:
-        connection.close()
-
-
-def asked(connection, vm):
-    """dpkg-query's answer, or None while the agent is away."""
-    from hypervisor.errors import AgentUnavailable, OperationTimeout
-
-    try:
-        return connection.agent_exec(str(vm.uuid), ["dpkg-query", "-W", "-f=${Version}", "slipway-hello"])
-    except (AgentUnavailable, OperationTimeout):
-        return None
+    return site.in_guest(vm, "dpkg-query", "-W", "-f=${Version}", "slipway-hello")

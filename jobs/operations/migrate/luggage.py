@@ -34,7 +34,7 @@ def take_off(context: JobContext, source: Host) -> None:
     """
     connection, uuid = context.on(source), context.uuid
     saved = unpacked(context)
-    with context.step("luggage_off", "Note what travels along") as step:
+    with context.step("luggage_off", "Note what travels along", shown_at_once=False) as step:
         step.detail = f"{len(saved)} snapshots"
         operation_id = str(context.job.pk)
         context.effect("mark_operation", lambda: connection.mark_operation(uuid, operation_id), host=source)
@@ -49,7 +49,7 @@ def put_on(context: JobContext, host: Host) -> None:
     """Afterwards, on the host that has the VM: snapshots back, autostart as it was, our mark off."""
     connection, uuid = context.on(host), context.uuid
     saved = unpacked(context)
-    with context.step("luggage_on", "Put back what travelled along") as step:
+    with context.step("luggage_on", "Put back what travelled along", shown_at_once=False) as step:
         step.detail = f"{len(saved)} snapshots"
         if saved:
             names = [snapshot.name for snapshot in saved]

@@ -79,9 +79,8 @@ class Migrate(Operation):
         source, destination = _hosts(context)
         policy = policy_named(context.params["policy"], context.params["max_downtime_ms"])
         if context.job.journal.get("called"):
-            monitor = Monitor(context, source, policy, Trace())
+            monitor = _taken_up(context, source, destination, policy)
             problem: HypervisorError | None = None
-            context.progress("finding out")
         else:
             luggage.take_off(context, source)
             monitor, problem = _call(context, source, destination, policy)
@@ -142,6 +141,14 @@ def _destination(context: JobContext) -> Host:
     return Host.objects.select_related("cluster").get(pk=context.params["destination"])
 
 
+def _taken_up(context: JobContext, source: Host, destination: Host, policy: Policy) -> Monitor:
+    """The call was another worker's, which died; the hypervisors may have gone on without it."""
+    with context.step("migrate", f"Migrate from {source} to {destination}", shown_at_once=False) as step:
+        step.detail = "begun by a worker that was lost"
+        context.progress("finding out")
+    return Monitor(context, source, policy, Trace())
+
+
 def _call(
     context: JobContext, source: Host, destination: Host, policy: Policy
 ) -> tuple[Monitor, HypervisorError | None]:
@@ -154,15 +161,15 @@ def _call(
         unsafe=source.cluster.shared_storage,
         persistent=context.job.journal["persistent"],
     )
-    with context.step("migrate", f"Migrate from {source} to {destination}") as step:
+    with context.step("migrate", f"Migrate from {source} to {destination}", shown_at_once=False) as step:
         context.check_cancel()
         monitor = Monitor(context, source, policy, Trace())
         try:
-            context.journal(called=True)
             context.effect(
                 "migrate",
                 partial(_blocking_call, context, source, destination, spec, monitor),
                 host=source,
+                journal={"called": True},
                 destination=destination.name,
                 spec={"unsafe": spec.unsafe, "postcopy": spec.allow_postcopy, "downtime_ms": spec.max_downtime_ms},
             )

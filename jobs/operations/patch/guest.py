@@ -99,6 +99,12 @@ class Guest:
         names = [pair for name in apt.ENVIRONMENT[1:] for pair in ("--setenv", name)]
         self.said(("systemd-run", f"--unit={unit}", "--no-block", *settings, *names, *command))
 
+    def was_started(self, unit: str, log: str) -> bool:
+        """Whether this unit was ever started: a worker may die after it announced the start and before it. The log
+        tells of a unit that a restart of the guest made systemd forget.
+        """
+        return self.unit(unit).loaded or self.read(log, limit=1) is not None
+
     def unit(self, unit: str) -> UnitState:
         """How the unit stands."""
         properties = "LoadState,ActiveState,SubState,Result,ExecMainStatus"

@@ -213,15 +213,20 @@ def _snapshot(context: JobContext, host: Host) -> None:
 
 def _apply(context: JobContext, host: Host, guest: Guest, plan: list[apt.Change]) -> None:
     """Install the plan, in a unit named after the job: started once, found again after a crash."""
+    if context.job.journal.get("applied"):
+        return
     unit, log = unit_names(context)
     with context.step("apply", f"Install {len(plan)} packages") as step:
         context.progress("applying", 40)
-        if not context.job.journal.get("applying"):
+        if not (context.job.journal.get("applying") and _was_started(context, guest)):
             context.check_cancel()
-            context.journal(applying=True)
             command = apt.apply_command(plan)
             context.effect(
-                "guest_apply", lambda: guest.start_unit(unit, log, command), host=host, command=list(command)
+                "guest_apply",
+                lambda: guest.start_unit(unit, log, command),
+                host=host,
+                journal={"applying": True},
+                command=list(command),
             )
         seconds = context.params["timeout_seconds"]
 
@@ -239,10 +244,29 @@ def _apply(context: JobContext, host: Host, guest: Guest, plan: list[apt.Change]
         if succeeded is None:
             raise OperationFailed("patch_timeout", f"The update did not end within {seconds} s.")
         if not succeeded:
-            status = guest.unit(unit).exit_status
+            state = guest.unit(unit)
+            if not state.loaded:
+                raise OperationFailed("patch_interrupted", "The guest restarted while it was updated.")
+            status = state.exit_status
             raise OperationFailed(
                 "patch_failed", f"The update failed in the guest (exit status {status}): {_last_line(output)}"
             )
+        context.note(applied=True)
+
+
+def _was_started(context: JobContext, guest: Guest) -> bool:
+    """Whether an earlier attempt of this job, which announced the start, came to it. The agent may be away meanwhile,
+    being upgraded itself; a guest that stays silent counts as started, which waiting for its end will judge.
+    """
+    unit, log = unit_names(context)
+
+    def known() -> bool | None:
+        try:
+            return guest.was_started(unit, log)
+        except (AgentUnavailable, OperationTimeout):
+            return None
+
+    return wait_for(context, known, seconds=context.params["timeout_seconds"], every=LOOK_EVERY) is not False
 
 
 def _check(context: JobContext, guest: Guest, plan: list[apt.Change]) -> None:

@@ -1,0 +1,204 @@
+"""A worker that dies at every point where it writes or acts: the next one brings the job to its right end, every time.
+
+Death is an exception that no handler of the engine takes, thrown before or after the n-th commit, or after the n-th
+effect; then the lease runs out, the sweeper comes by, and the job is run again. Real SIGKILLs are in `tests/lab`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from audit.events import EventAction
+from audit.models import AuditEvent
+from hypervisor.connect import connect
+from hypervisor.simulated_driver import estate as simulated
+from hypervisor.simulated_driver.machine import Upgrade
+from hypervisor.types import PowerState
+from inventory.models import VM, Snapshot
+from jobs import sweeper
+from jobs.engine.context import JobContext
+from jobs.engine.ledger import Ledger
+from jobs.models import Job, JobLock
+from jobs.operations.migrate import settle
+from jobs.operations.patch import operation as patch
+from jobs.states import State
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+@pytest.fixture(autouse=True)
+def _at_full_speed(transactional_db, estate, monkeypatch):
+    """What a worker left behind was committed; and time flies."""
+    monkeypatch.setenv("SLIPWAY_SIM_SPEED", "200")
+    monkeypatch.setattr(settle, "READINGS_APART", 0.05)
+    monkeypatch.setattr(patch, "LOOK_EVERY", 0.05)
+
+
+class Reaper:
+    """Lets the worker die once, at the point that is due."""
+
+    def __init__(self, monkeypatch):
+        self.due: int | None = None
+        self.passed = 0
+        commit, effect = Ledger.commit, JobContext.undo_effect
+
+        def mortal_commit(ledger, **columns):
+            self.pass_by()
+            commit(ledger, **columns)
+            self.pass_by()
+
+        def mortal_effect(context, call, do, **detail):
+            value = effect(context, call, do, **detail)
+            self.pass_by()
+            return value
+
+        monkeypatch.setattr(Ledger, "commit", mortal_commit)
+        monkeypatch.setattr(JobContext, "undo_effect", mortal_effect)
+
+    def pass_by(self):
+        self.passed += 1
+        if self.passed == self.due:
+            raise Killed
+
+    def hits(self, estate, operation, point, **params) -> Job | None:
+        """Run a job that is hit at this point and taken up again; None when it was over before."""
+        self.due, self.passed = point, 0
+        job = estate.submit(operation, **params)
+        try:
+            estate.run(job)
+        except Killed:
+            pass
+        else:
+            return None
+        finally:
+            self.due = None
+        if Job.objects.get(pk=job.pk).is_over:  # hit after the last commit: nothing was left to do
+            return Job.objects.get(pk=job.pk)
+        Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
+        sweeper.sweep()
+        job = estate.run(Job.objects.get(pk=job.pk))
+        assert job.attempts == 2
+        return job
+
+
+@pytest.fixture
+def reaper(monkeypatch):
+    return Reaper(monkeypatch)
+
+
+def outcomes(job, call) -> int:
+    events = AuditEvent.objects.filter(job_id=str(job.pk), action=EventAction.EFFECT_OUTCOME)
+    return sum(event.detail["call"] == call for event in events)
+
+
+def intents(job, call) -> int:
+    events = AuditEvent.objects.filter(job_id=str(job.pk), action=EventAction.EFFECT_INTENT)
+    return sum(event.detail["call"] == call for event in events)
+
+
+def whole(job):
+    """What holds at the end of every job."""
+    assert not JobLock.objects.exists()
+    assert not job.steps.filter(state="running").exists()
+    positions = list(job.steps.values_list("position", flat=True))
+    assert positions == sorted(set(positions))
+    for event in AuditEvent.objects.filter(job_id=str(job.pk), action=EventAction.EFFECT_OUTCOME):
+        assert outcomes(job, event.detail["call"]) <= intents(job, event.detail["call"])
+
+
+def running_on(estate) -> list[str]:
+    uuid = str(estate.vm.uuid)
+    return [
+        host.name
+        for host in estate.hosts
+        if any(g.uuid == uuid and g.state is PowerState.RUNNING for g in connect(host.uri).list_guests())
+    ]
+
+
+def test_a_snapshot_is_taken_once(estate, reaper):
+    point = 0
+    while job := reaper.hits(estate, "snapshot.create", (point := point + 1), name=f"at-{point}"):
+        assert job.state == State.SUCCEEDED, (point, job.error_message)
+        assert Snapshot.objects.get(vm=estate.vm, name=f"at-{point}").created_by == estate.user
+        assert running_on(estate) == ["left"]
+        whole(job)
+    assert point > 5
+
+
+def test_a_snapshot_is_deleted(estate, reaper):
+    for name in (f"at-{point}" for point in range(1, 40)):
+        connect(estate.hosts[0].uri).snapshot_create(str(estate.vm.uuid), name, "")
+    estate.sync()
+    point = 0
+    while job := reaper.hits(estate, "snapshot.delete", (point := point + 1), snapshot=f"at-{point}"):
+        assert job.state == State.SUCCEEDED, (point, job.error_message)
+        assert not Snapshot.objects.filter(vm=estate.vm, name=f"at-{point}", missing_since=None).exists()
+        whole(job)
+    assert point > 5
+
+
+def test_a_revert_is_made(estate, reaper):
+    assert estate.do("snapshot.create", name="base").state == State.SUCCEEDED
+    point = 0
+    while job := reaper.hits(estate, "snapshot.revert", (point := point + 1), snapshot="base"):
+        assert job.state == State.SUCCEEDED, (point, job.error_message)
+        assert running_on(estate) == ["left"]
+        assert Snapshot.objects.get(name="base").is_current
+        whole(job)
+    assert point > 5
+
+
+def test_a_migration_is_made_once_or_not_at_all(estate, reaper):
+    """Dead between the call's intent and the call, it was never made, and the job says so; else it arrives."""
+    assert estate.do("snapshot.create", name="base").state == State.SUCCEEDED
+    point, here, there = 0, "left", "right"
+    ends = set()
+    while job := reaper.hits(estate, "vm.migrate", (point := point + 1)):
+        ends.add(job.state)
+        if job.state == State.SUCCEEDED:
+            here, there = there, here
+        else:
+            assert (job.state, intents(job, "migrate"), outcomes(job, "migrate")) == (State.FAILED, 1, 0), point
+        assert intents(job, "migrate") == 1, point
+        assert running_on(estate) == [here], point
+        listed = {host.name: connect(host.uri).list_guests() for host in estate.hosts}
+        assert not listed[there], point
+        connection = connect(next(host for host in estate.hosts if host.name == here).uri)
+        assert [info.name for info in connection.list_snapshots(str(estate.vm.uuid))] == ["base"], point
+        assert connection.guest_definition(str(estate.vm.uuid)).operation_id == "", point
+        assert VM.objects.get(pk=estate.vm.pk).host.name == here
+        whole(job)
+    assert ends == {State.SUCCEEDED, State.FAILED}
+
+
+def test_a_patch_is_applied_once(estate, reaper):
+    uuid, point = str(estate.vm.uuid), 0
+    while True:
+        version = f"9.9.{(point := point + 1)}-1"
+        simulated.offer_upgrade(uuid, "libssl3", Upgrade(version))
+        job = reaper.hits(estate, "vm.patch", point, probation_seconds=0)
+        if job is None:
+            break
+        assert job.state == State.SUCCEEDED, (point, job.error_message)
+        assert version in [change["new"] for change in job.result["packages"]], point
+        assert outcomes(job, "guest_apply") <= 1, point
+        assert running_on(estate) == ["left"]
+        whole(job)
+    assert point > 10
+
+
+@pytest.mark.parametrize(("operation", "state"), [("vm.force_off", "shut_off"), ("vm.shutdown", "shut_off")])
+def test_a_power_operation_comes_to_its_end(estate, reaper, operation, state):
+    point = 0
+    while job := reaper.hits(estate, operation, (point := point + 1)):
+        assert job.state == State.SUCCEEDED, (point, job.error_message)
+        estate.sync()
+        assert estate.vm.power_state == state
+        whole(job)
+        assert estate.do("vm.start").state == State.SUCCEEDED
+    assert point > 5
