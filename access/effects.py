@@ -1,7 +1,8 @@
-"""What a user's rows say about given objects: the one statement behind every check of the gate.
+"""The permission rows, read by SQL: the statements out of which lists are narrowed and checks are answered.
 
-Written as SQL, once for all scopes, since it runs before each effect of each job: building the same statement out of
-querysets costs twenty times what running it does. A property test holds it to the querysets that narrow lists.
+Written once for all scopes. Building the same out of querysets took twenty times as long as running it, and it runs
+with every page, and before each effect of each job. Names of scopes come from this file; everything else goes as a
+value.
 """
 
 from __future__ import annotations
@@ -11,51 +12,66 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection
+from django.db.models import BooleanField
+from django.db.models.expressions import RawSQL
+
+from access.actions import Action
 
 if TYPE_CHECKING:
     from access.models import User
 
+SCOPES = frozenset({"segment", "vm", "host", "cluster"})
+
 #: (scope, id) -> actions. The scope "everything" has the id 0.
 Effects = Mapping[tuple[str, Any], set[str]]
-
 EVERYTHING = ("everything", 0)
 
 #: The database's own clock, in the form in which it keeps moments.
 _NOW = {"sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')", "postgresql": "STATEMENT_TIMESTAMP()"}
 
-_LIVE = "(expires_at IS NULL OR expires_at > {now})"
+_TEAMS = "(SELECT team_id FROM access_membership WHERE user_id = %s)"
 
 _ON_EVERYTHING = f"""
-SELECT 'everything', 0, action, effect
+SELECT {{columns}}
   FROM access_everythingpermission
- WHERE (user_id = %s OR group_id IN (SELECT team_id FROM access_membership WHERE user_id = %s)) AND {_LIVE}"""  # noqa: S608
+ WHERE (user_id = %s OR group_id IN {_TEAMS}) AND (expires_at IS NULL OR expires_at > {{now}}){{more}}"""  # noqa: S608
 
 _ON_SCOPE = f"""
-SELECT '{{scope}}', content_object_id, codename, effect
-  FROM access_user{{scope}}permission row JOIN auth_permission ON auth_permission.id = row.permission_id
- WHERE row.user_id = %s AND content_object_id IN ({{ids}}) AND {_LIVE}
+SELECT {{columns}}
+  FROM access_user{{scope}}permission held JOIN auth_permission ON auth_permission.id = held.permission_id
+ WHERE held.user_id = %s AND (expires_at IS NULL OR expires_at > {{now}}){{more}}
  UNION ALL
-SELECT '{{scope}}', content_object_id, codename, effect
-  FROM access_team{{scope}}permission row JOIN auth_permission ON auth_permission.id = row.permission_id
- WHERE row.group_id IN (SELECT team_id FROM access_membership WHERE user_id = %s)
-   AND content_object_id IN ({{ids}}) AND {_LIVE}"""  # noqa: S608
+SELECT {{columns}}
+  FROM access_team{{scope}}permission held JOIN auth_permission ON auth_permission.id = held.permission_id
+ WHERE held.group_id IN {_TEAMS} AND (expires_at IS NULL OR expires_at > {{now}}){{more}}"""  # noqa: S608
 
-_ACTIVE = "SELECT 1 FROM access_user WHERE id = %s AND is_active = %s"
+_IS_ACTIVE = "EXISTS (SELECT 1 FROM access_user WHERE id = %s AND is_active = %s)"
 
-_SCOPES = frozenset({"segment", "vm", "host", "cluster"})
+
+def targets(user: User, scope: str, action: Action, effect: str) -> RawSQL:
+    """Ids of the objects of a scope on which the user has this effect for this action, as a subquery for `__in`."""
+    statement = _on_scope(scope, "content_object_id", " AND codename = %s AND effect = %s")
+    return RawSQL(statement, [user.pk, action.value, effect] * 2)  # noqa: S611 - values go as values
+
+
+def on_everything(user: User, action: Action, effect: str) -> RawSQL:
+    """Whether the user has this effect for this action on everything, as a condition."""
+    statement = _on_everything("1", " AND action = %s AND effect = %s")
+    values = [user.pk, user.pk, action.value, effect]
+    return RawSQL(f"EXISTS ({statement})", values, output_field=BooleanField())  # noqa: S611 - values go as values
 
 
 def effects(user: User, wanted: Mapping[str, Collection[int]]) -> tuple[Effects, Effects]:
     """Actions allowed and denied to the user by live rows, own and through teams, on the wanted ids of each scope and
     on everything. A user who is inactive by now holds no row. One SQL statement.
     """
-    now = _NOW[connection.vendor]
-    parts, values = [_ON_EVERYTHING.format(now=now)], [user.pk, user.pk]
+    parts, values = [_on_everything("'everything', 0, action, effect")], [user.pk, user.pk]
     for scope, ids in wanted.items():
         if ids:
-            parts.append(_part(scope, len(ids), now))
-            values += [user.pk, *ids, user.pk, *ids]
-    statement = f"SELECT * FROM ({' UNION ALL '.join(parts)}) held WHERE EXISTS ({_ACTIVE})"  # noqa: S608
+            among = f" AND content_object_id IN ({', '.join(['%s'] * len(ids))})"
+            parts.append(_on_scope(scope, f"'{scope}', content_object_id, codename, effect", among))
+            values += [user.pk, *ids] * 2
+    statement = f"SELECT * FROM ({' UNION ALL '.join(parts)}) held WHERE {_IS_ACTIVE}"  # noqa: S608
     allowed: dict[tuple[str, Any], set[str]] = defaultdict(set)
     denied: dict[tuple[str, Any], set[str]] = defaultdict(set)
     with connection.cursor() as cursor:
@@ -65,8 +81,11 @@ def effects(user: User, wanted: Mapping[str, Collection[int]]) -> tuple[Effects,
     return allowed, denied
 
 
-def _part(scope: str, count: int, now: str) -> str:
-    """One scope's rows. Only names of scopes from this file ever reach the text; ids go as values."""
-    if scope not in _SCOPES:
+def _on_scope(scope: str, columns: str, more: str) -> str:
+    if scope not in SCOPES:
         raise ValueError(f"{scope} is no scope")
-    return _ON_SCOPE.format(scope=scope, ids=", ".join(["%s"] * count), now=now)
+    return _ON_SCOPE.format(scope=scope, columns=columns, more=more, now=_NOW[connection.vendor])
+
+
+def _on_everything(columns: str, more: str = "") -> str:
+    return _ON_EVERYTHING.format(columns=columns, more=more, now=_NOW[connection.vendor])

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.db import models
-from django.db.models import Exists, Q
+from django.db.models import Q
 
 from access import rows
 from access.actions import Action
+from access.effects import SCOPES, on_everything, targets
 
 if TYPE_CHECKING:
     from access.models import Grant, Team, User  # noqa: F401 - type parameters
 
 
 def _holds_everywhere(user: User, action: Action) -> Q:
-    held = rows.everything_held_by(user).filter(action=action.value)
-    return Q(Exists(held.filter(effect="allow"))) & ~Q(Exists(held.filter(effect="deny")))
+    return Q(on_everything(user, action, "allow")) & ~Q(on_everything(user, action, "deny"))
 
 
 def _is_active(user: Any) -> bool:
@@ -62,13 +62,10 @@ class GrantQuerySet(models.QuerySet["Grant"]):
         seen = _holds_everywhere(user, Action.GRANT) | _holds_everywhere(user, Action.READ_AUDIT)
         if action == Action.VIEW:
             seen |= Q(user_id=user.pk) | Q(team_id__in=rows.team_ids(user))
-        for scope in ("segment", "vm", "host", "cluster"):
-            denied = rows.target_ids(user, scope, Action.GRANT, "deny")
-            for allowed in rows.target_ids(user, scope, Action.GRANT, "allow"):
-                within = Q(**{f"{scope}_id__in": allowed})
-                for ids in denied:
-                    within &= ~Q(**{f"{scope}_id__in": ids})
-                seen |= within
+        for scope in sorted(SCOPES):
+            allowed = targets(user, scope, Action.GRANT, "allow")
+            denied = targets(user, scope, Action.GRANT, "deny")
+            seen |= Q(**{f"{scope}_id__in": allowed}) & ~Q(**{f"{scope}_id__in": denied})
         return self.filter(seen)
 
 

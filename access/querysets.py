@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from django.db import models
-from django.db.models import Exists, Q
+from django.db.models import Q
 
-from access import rows
 from access.actions import Action
+from access.effects import on_everything, targets
 
 if TYPE_CHECKING:
     from access.models import User
@@ -18,11 +18,11 @@ M = TypeVar("M", bound=models.Model)
 
 def _covered(user: User, scopes: dict[str, tuple[str, ...]], action: Action, effect: str) -> Q:
     """Objects that some live row of the user covers with this effect."""
-    covered = Q(Exists(rows.everything_held_by(user).filter(action=action.value, effect=effect)))
+    covered = Q(on_everything(user, action, effect))
     for scope, paths in scopes.items():
-        for ids in rows.target_ids(user, scope, action, effect):
-            for path in paths:
-                covered |= Q(**{f"{path}__in": ids})
+        ids = targets(user, scope, action, effect)
+        for path in paths:
+            covered |= Q(**{f"{path}__in": ids})
     return covered
 
 

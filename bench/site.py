@@ -49,6 +49,14 @@ class Observer:
             with self._lock:
                 self._seen.append((host, event.kind, event.monotonic))
 
+    def wait(self, since: float, *kinds: EventKind, host: str, seconds: float = 60) -> None:
+        """Wait until the guest announces one of these on that host. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while self.last(since, *kinds, host=host) is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"No {' or '.join(kinds)} from {host} within {seconds:.0f} s.")
+            time.sleep(0.01)
+
     def last(self, since: float, *kinds: EventKind, host: str = "") -> float | None:
         """When the guest last announced one of these after `since` (seconds, monotonic)."""
         with self._lock:

@@ -55,6 +55,10 @@ class Activity(StrEnum):
     OTHER = "other"
 
 
+#: The namespace of our mark in a guest's metadata; the detail of the event that tells of its change.
+MARK_NAMESPACE = "urn:slipway:operation:1"
+
+
 class EventKind(StrEnum):
     """What a host announces about a guest. Events are hints: the state is asked for again before deciding."""
 

@@ -18,7 +18,7 @@ from django.db import connection as database
 from hypervisor import connect
 from hypervisor.errors import HypervisorError
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import EventKind, GuestEvent
+from hypervisor.types import MARK_NAMESPACE, EventKind, GuestEvent
 from inventory.models import VM, Host
 from inventory.syncing import guest_read, guests_read, host_facts_read, host_unreachable, vm_details_read
 
@@ -80,24 +80,39 @@ class HostWatch(threading.Thread):
             guests_read(self.host, connection)
             log.info("watching %s", self.host.name)
             while not self._stop_requested.is_set():
-                event = self._events.get()
-                if isinstance(event, str):
-                    log.warning("the connection to %s ended: %s", self.host.name, event)
+                events = self._next_events()
+                self._take_in(connection, [event for event in events if isinstance(event, GuestEvent)])
+                endings = [event for event in events if isinstance(event, str)]
+                if endings:
+                    log.warning("the connection to %s ended: %s", self.host.name, endings[0])
                     return
-                self._take_in(connection, event)
         finally:
             if subscription is not None:
                 subscription.stop()
             connection.close()
 
-    def _take_in(self, connection: Hypervisor, event: GuestEvent) -> None:
-        if event.kind in UNINTERESTING:
-            return
-        guest_read(self.host, connection, event.uuid)
-        if event.kind in CHANGES_DETAILS:
-            vm = VM.objects.filter(uuid=event.uuid, host=self.host).first()
+    def _next_events(self) -> list[GuestEvent | str]:
+        """Wait for an event; with it come all that have queued up behind it."""
+        events = [self._events.get()]
+        while not self._events.empty():
+            events.append(self._events.get())
+        return events
+
+    def _take_in(self, connection: Hypervisor, events: list[GuestEvent]) -> None:
+        """Read each guest that was spoken of once, whatever number of events told of it."""
+        telling = [event for event in events if not _says_nothing(event)]
+        changed = {event.uuid for event in telling if event.kind in CHANGES_DETAILS}
+        for uuid in dict.fromkeys(event.uuid for event in telling):
+            guest_read(self.host, connection, uuid)
+            vm = VM.objects.filter(uuid=uuid, host=self.host).first() if uuid in changed else None
             if vm is not None:
                 vm_details_read(vm, connection)
+
+
+def _says_nothing(event: GuestEvent) -> bool:
+    """Whether nothing in the inventory can have changed: our own mark, above all, is no news."""
+    ours = event.kind is EventKind.METADATA_CHANGED and event.detail == MARK_NAMESPACE
+    return ours or event.kind in UNINTERESTING
 
 
 class Watcher:

@@ -6,7 +6,6 @@ import logging
 from functools import partial
 
 from django.db import transaction
-from django.utils import timezone
 
 from jobs.models import Job
 
@@ -22,7 +21,6 @@ def nudge(job: Job) -> None:
     """Send the job's id to its queue. A broker that is down is logged and made up for by the sweeper."""
     from jobs.tasks import run_job
 
-    Job.objects.filter(pk=job.pk).update(nudged_at=timezone.now())
     try:
         run_job.apply_async(args=(str(job.pk),), queue=queue_of(job), retry=False)
     except Exception as error:  # whatever the broker's client raises: the job is safe in the database

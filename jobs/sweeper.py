@@ -51,7 +51,7 @@ def take_up() -> int:
         "vm__host__cluster", "host__cluster", "cluster"
     ):
         if _try(job, State.QUEUED, reason="Taken up again.", error_message="", not_before=None):
-            nudge(job)
+            _nudge(job)
             count += 1
     return count
 
@@ -63,9 +63,14 @@ def nudge_forgotten() -> int:
     for job in Job.objects.filter(forgotten, state=State.QUEUED).select_related(
         "vm__host__cluster", "host__cluster", "cluster"
     ):
-        nudge(job)
+        _nudge(job)
         count += 1
     return count
+
+
+def _nudge(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(nudged_at=timezone.now())
+    nudge(job)
 
 
 def _try(job: Job, to: State, **changes: object) -> int:

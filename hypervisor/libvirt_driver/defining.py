@@ -6,9 +6,10 @@ import libvirt
 
 from hypervisor.errors import GuestExists, GuestNotFound, GuestStateInvalid, HypervisorError
 from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
-from hypervisor.libvirt_driver.definition import MARK_NAMESPACE, MARK_PREFIX, mark_element
+from hypervisor.libvirt_driver.definition import MARK_PREFIX, mark_element
 from hypervisor.libvirt_driver.document import can_hold, parse, text_of
 from hypervisor.libvirt_driver.errors import translated
+from hypervisor.types import MARK_NAMESPACE
 
 _BOTH = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
 _KEEP_FILES = (

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from hypervisor.libvirt_driver.document import attribute_of, parse, text_of, whole_number, write
-from hypervisor.types import NIC, Disk, GuestDefinition
+from hypervisor.types import MARK_NAMESPACE, NIC, Disk, GuestDefinition
 
-#: The namespace and prefix of Slipway's element under `<metadata>`.
-MARK_NAMESPACE = "urn:slipway:operation:1"
+#: The prefix of Slipway's element under `<metadata>`.
 MARK_PREFIX = "slipway"
 _MARK_ELEMENT = "operation"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import libvirt
 
@@ -16,20 +17,46 @@ from hypervisor.types import HostFacts
 RECLAIMABLE = 0.8
 
 
-def read_host(handle: libvirt.virConnect, library_version: tuple[int, int, int]) -> HostFacts:
-    """Ask a host about itself. `memory_free_mib` is free memory and four fifths of the page cache."""
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What of a host changes with an upgrade or a reboot only."""
+
+    hostname: str
+    host_uuid: str
+    cpus: int
+    info_mib: int
+    cpu_model: str
+    hypervisor: str
+    hypervisor_version: tuple[int, int, int]
+
+
+def read_identity(handle: libvirt.virConnect) -> Identity:
+    """Ask a host who it is; the costly part of `read_host`, several documents long."""
     capabilities = parse(handle.getCapabilities())
     info = handle.getInfo()  # model, memory in MiB, CPUs, MHz, ...
-    memory_mib, memory_free_mib = _memory_mib(handle, info[1])
-    return HostFacts(
+    return Identity(
         hostname=handle.getHostname(),
         host_uuid=text_of(capabilities, "host/uuid"),
         cpus=info[2],
-        memory_mib=memory_mib,
-        memory_free_mib=memory_free_mib,
+        info_mib=info[1],
         cpu_model=text_of(capabilities, "host/cpu/model") or text_of(capabilities, "host/cpu/arch"),
         hypervisor=handle.getType(),
         hypervisor_version=version_triple(handle.getVersion()),
+    )
+
+
+def read_host(handle: libvirt.virConnect, identity: Identity, library_version: tuple[int, int, int]) -> HostFacts:
+    """Ask a host about itself. `memory_free_mib` is free memory and four fifths of the page cache."""
+    memory_mib, memory_free_mib = _memory_mib(handle, identity.info_mib)
+    return HostFacts(
+        hostname=identity.hostname,
+        host_uuid=identity.host_uuid,
+        cpus=identity.cpus,
+        memory_mib=memory_mib,
+        memory_free_mib=memory_free_mib,
+        cpu_model=identity.cpu_model,
+        hypervisor=identity.hypervisor,
+        hypervisor_version=identity.hypervisor_version,
         library_version=library_version,
     )
 

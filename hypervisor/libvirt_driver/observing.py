@@ -12,13 +12,15 @@ from hypervisor.errors import GuestBusy, GuestNotFound, GuestStateInvalid
 from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
 from hypervisor.libvirt_driver.definition import ManagementFacts, read_definition
 from hypervisor.libvirt_driver.errors import translated
-from hypervisor.libvirt_driver.host import networks, read_host
+from hypervisor.libvirt_driver.host import Identity, networks, read_host, read_identity
 from hypervisor.libvirt_driver.jobinfo import running_job
 from hypervisor.libvirt_driver.states import power_state, state_reason
 from hypervisor.types import Activity, GuestDefinition, GuestState, HostFacts, StateReason
 
 #: How long a guest's size is believed: it changes only when somebody redefines or hot-plugs it.
 SIZE_SECONDS = 60.0
+#: How long a host's identity is believed: it changes with an upgrade, after which new guests start with another QEMU.
+IDENTITY_SECONDS = 60.0
 
 _STANDING_STILL = (StateReason.SAVE, StateReason.SNAPSHOT)
 
@@ -38,11 +40,12 @@ class Observing(LibvirtConnection):
         super().__init__(uri)
         self._sizes: dict[str, _Size] = {}
         self._sizes_lock = threading.Lock()
+        self._identity: tuple[Identity, float] | None = None
 
     @remote()
     def describe_host(self) -> HostFacts:
         """The host's identity, size and versions."""
-        return read_host(self.handle, self.library_version())
+        return read_host(self.handle, self._who(), self.library_version())
 
     @remote()
     def list_networks(self) -> list[str]:
@@ -145,6 +148,13 @@ class Observing(LibvirtConnection):
                 return sorted(domain.diskErrors())
         except GuestStateInvalid:
             return []
+
+    def _who(self) -> Identity:
+        """The host's identity, asked for once a minute."""
+        now = time.monotonic()
+        if self._identity is None or now - self._identity[1] > IDENTITY_SECONDS:
+            self._identity = read_identity(self.handle), now
+        return self._identity[0]
 
     def _sizes_of(self, domains: list[libvirt.virDomain]) -> dict[str, _Size]:
         """Sizes of these guests by UUID, without those that vanished; forgets all others."""

@@ -6,9 +6,9 @@ import time
 
 from hypervisor.errors import GuestExists, GuestStateInvalid
 from hypervisor.simulated_driver import events, guests
-from hypervisor.simulated_driver.definition import NAMESPACE, parse_domain
+from hypervisor.simulated_driver.definition import parse_domain
 from hypervisor.simulated_driver.session import Session
-from hypervisor.types import EventKind, PowerState, StateReason
+from hypervisor.types import MARK_NAMESPACE, EventKind, PowerState, StateReason
 
 
 class Defining(Session):
@@ -20,7 +20,7 @@ class Defining(Session):
             tx.execute(
                 "UPDATE guests SET operation_id = ? WHERE host = ? AND uuid = ?", (operation_id, self.host, uuid)
             )
-            events.emit(tx, guest, EventKind.METADATA_CHANGED, at=time.time(), detail=NAMESPACE)
+            events.emit(tx, guest, EventKind.METADATA_CHANGED, at=time.time(), detail=MARK_NAMESPACE)
 
     def set_autostart(self, uuid: str, enabled: bool) -> None:
         """Set whether the guest starts with its host. Raises GuestStateInvalid for a transient one."""

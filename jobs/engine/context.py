@@ -55,7 +55,8 @@ class JobContext:
         self._heartbeat = heartbeat
         self._resources = resources
         self.ledger = Ledger(job)
-        self._hosts: dict[int, Hypervisor] = {}
+        self._hosts: dict[int, Host] = {}
+        self._connections: dict[int, Hypervisor] = {}
         self._phase_of_steps = ""
         self._progress_written = 0.0
 
@@ -83,19 +84,30 @@ class JobContext:
         """The job's mark on whatever it creates: eight characters of its id."""
         return self.job.pk.hex[:8]
 
+    @property
+    def is_taken_up(self) -> bool:
+        """Whether an earlier attempt of this job may have begun what this one is to do."""
+        return self.job.attempts > 1
+
     def home(self) -> Host:
         """The host the VM is on, as last derived. Raises OperationFailed when it is on none."""
-        self.vm.refresh_from_db(fields=["host"])
-        if self.vm.host is None:
+        at = VM.objects.values_list("host_id", flat=True).get(pk=self.vm.pk)
+        if at is None:
             raise OperationFailed("vm_nowhere", f"{self.vm} is on no host that Slipway knows.")
-        return self.vm.host
+        return self.host(at)
+
+    def host(self, key: int) -> Host:
+        """A host with its cluster, as it was when this run first asked."""
+        if key not in self._hosts:
+            self._hosts[key] = Host.objects.select_related("cluster").get(pk=key)
+        return self._hosts[key]
 
     def on(self, host: Host) -> Hypervisor:
         """A connection to a host, kept until the job's run ends. Raises HostUnreachable."""
-        connection = self._hosts.get(host.pk)
+        connection = self._connections.get(host.pk)
         if connection is None or not connection.is_alive():
             connection = self._resources.enter_context(pool.borrow(host.uri))
-            self._hosts[host.pk] = connection
+            self._connections[host.pk] = connection
         return connection
 
     # -- may it go on -------------------------------------------------------------------------------------------

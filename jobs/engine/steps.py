@@ -59,6 +59,7 @@ class Steps:
 
     def _load(self) -> dict[str, Step]:
         if self._known is None:
-            self._known = {step.name: step for step in self._job.steps.all()}
+            first = self._job.attempts == 1
+            self._known = {} if first else {step.name: step for step in self._job.steps.all()}
             self._stored = set(self._known)
         return self._known

@@ -193,11 +193,12 @@ def snapshot_take(context: JobContext, host: Host, name: str, description: str) 
     connection = context.on(host)
     with context.step("create", f"Take the snapshot “{name}”", shown_at_once=False) as step:
         context.progress("saving", 10, shown_at_once=False)
-        taken = _listed(connection.list_snapshots(context.uuid), name)
-        if taken is not None:
-            step.detail = "found as taken by an earlier attempt of this job"
-            return taken, 0.0
-        unstick(context, host)
+        if context.is_taken_up:
+            taken = _listed(connection.list_snapshots(context.uuid), name)
+            if taken is not None:
+                step.detail = "found as taken by an earlier attempt of this job"
+                return taken, 0.0
+            unstick(context, host)
         text_ = described(description, context.job.pk)
         began = time.monotonic()
         taken = context.effect(

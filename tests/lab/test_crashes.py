@@ -80,7 +80,7 @@ def test_a_migration_survives_its_worker(site, small):
 
 def test_a_migration_whose_worker_died_before_the_call_is_made_once(site, small):
     job = site.submit("vm.migrate", small)
-    kill_worker_when(site, job, intent_of("mark_operation"))
+    kill_worker_when(site, job, intent_of("snapshots_forget"))
     job = site.ended(job)
     assert job.state in (State.SUCCEEDED, State.FAILED), (job.error_message, job.traceback)
     where = "host2" if job.state == State.SUCCEEDED else "host1"

@@ -29,17 +29,12 @@ def unpacked(context: JobContext) -> list[SavedSnapshot]:
 
 
 def take_off(context: JobContext, source: Host) -> None:
-    """Before the migration: mark the VM with the job, and drop the snapshots' metadata at the source (data stays in
-    the images).
-    """
+    """Before the migration: drop the snapshots' metadata at the source (the data stays in the images)."""
     connection, uuid = context.on(source), context.uuid
-    saved = unpacked(context)
+    names = [snapshot.name for snapshot in unpacked(context)]
     with context.step("luggage_off", "Note what travels along", shown_at_once=False) as step:
-        step.detail = f"{len(saved)} snapshots"
-        operation_id = str(context.job.pk)
-        context.effect("mark_operation", lambda: connection.mark_operation(uuid, operation_id), host=source)
-        if saved:
-            names = [snapshot.name for snapshot in saved]
+        step.detail = f"{len(names)} snapshots"
+        if names:
             context.effect(
                 "snapshots_forget", lambda: connection.snapshots_forget(uuid, names), host=source, snapshots=names
             )

@@ -59,20 +59,19 @@ class Migrate(Operation):
         params["destination"], params["destination_name"] = host.pk, host.name
 
     def rights(self, context: JobContext) -> None:
-        gate.authorise(context.actor, Action.PLACE, _destination(context))
+        gate.authorise(context.actor, Action.PLACE, context.host(context.params["destination"]))
 
     def precheck(self, context: JobContext) -> None:
-        source, destination = context.home(), _destination(context)
+        source, destination = context.home(), context.host(context.params["destination"])
         facts = read_facts(context.vm, source, destination, context.on(source), context.on(destination))
         context.verdicts(verdicts(facts))
-        saved = context.on(source).snapshots_export(context.uuid)
         context.note(
             source=source.pk,
             destination=destination.pk,
             xml=facts.definition.xml,
             persistent=facts.definition.persistent,
             autostart=facts.definition.autostart,
-            snapshots=luggage.packed(saved),
+            snapshots=luggage.packed(facts.snapshots),
         )
 
     def execute(self, context: JobContext) -> None:
@@ -131,14 +130,7 @@ class Migrate(Operation):
 
 def _hosts(context: JobContext) -> tuple[Host, Host]:
     """Source and destination, as journalled before the first effect."""
-    hosts = Host.objects.select_related("cluster").in_bulk(
-        [context.job.journal["source"], context.job.journal["destination"]]
-    )
-    return hosts[context.job.journal["source"]], hosts[context.job.journal["destination"]]
-
-
-def _destination(context: JobContext) -> Host:
-    return Host.objects.select_related("cluster").get(pk=context.params["destination"])
+    return context.host(context.job.journal["source"]), context.host(context.job.journal["destination"])
 
 
 def _taken_up(context: JobContext, source: Host, destination: Host, policy: Policy) -> Monitor:
@@ -171,6 +163,7 @@ def _call(
                 host=source,
                 journal={"called": True},
                 destination=destination.name,
+                mark=str(context.job.pk),
                 spec={"unsafe": spec.unsafe, "postcopy": spec.allow_postcopy, "downtime_ms": spec.max_downtime_ms},
             )
         except HypervisorError as error:
@@ -180,17 +173,20 @@ def _call(
 
 
 def _blocking_call(context: JobContext, source: Host, destination: Host, spec: MigrationSpec, monitor: Monitor) -> None:
-    """The call that lasts as long as the migration, in a thread of its own, watched from here.
+    """The call that lasts as long as the migration, in a thread of its own, watched from here; before it, the VM is
+    marked with the job, as it cannot be any more once the migration has begun.
 
     The events are subscribed to once the call is under way: the destination needs longer to start its QEMU than that
     takes.
     """
     connection, uuid, destination_uri = context.on(source), context.uuid, str(destination.uri)
+    mark = str(context.job.pk)
     ended = threading.Event()
     problems: list[BaseException] = []
 
     def call() -> None:
         try:
+            connection.mark_operation(uuid, mark)
             connection.migrate(uuid, destination_uri, spec)
         except BaseException as error:  # handed to the thread that waits
             problems.append(error)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import Activity, GuestDefinition, GuestState, HostFacts, PowerState
+from hypervisor.types import Activity, GuestDefinition, GuestState, HostFacts, PowerState, SavedSnapshot
 from inventory.models import VM, Host
 from jobs.engine.context import Verdict
 
@@ -31,23 +32,35 @@ class Facts:
     source_facts: HostFacts
     destination_facts: HostFacts
     networks: list[str]
+    snapshots: list[SavedSnapshot]
 
 
 def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, on_destination: Hypervisor) -> Facts:
-    """Ask both hosts. Raises GuestNotFound when the source does not know the VM, HostUnreachable."""
+    """Ask both hosts, side by side. Raises GuestNotFound when the source does not know the VM, HostUnreachable."""
     uuid = str(vm.uuid)
+    with ThreadPoolExecutor(2, thread_name_prefix="migrate-facts") as beside:
+        of_destination = beside.submit(_ask_destination, on_destination)
+        of_guest = beside.submit(lambda: (on_source.guest_definition(uuid), on_source.snapshots_export(uuid)))
+        state, activity, source_facts = on_source.guest_state(uuid), on_source.activity(uuid), on_source.describe_host()
+        definition, snapshots = of_guest.result()
+        there, destination_facts, networks = of_destination.result()
     return Facts(
         vm=vm,
         source=source,
         destination=destination,
-        state=on_source.guest_state(uuid),
-        activity=on_source.activity(uuid),
-        definition=on_source.guest_definition(uuid),
-        there=on_destination.list_guests(),
-        source_facts=on_source.describe_host(),
-        destination_facts=on_destination.describe_host(),
-        networks=on_destination.list_networks(),
+        state=state,
+        activity=activity,
+        definition=definition,
+        there=there,
+        source_facts=source_facts,
+        destination_facts=destination_facts,
+        networks=networks,
+        snapshots=snapshots,
     )
+
+
+def _ask_destination(connection: Hypervisor) -> tuple[list[GuestState], HostFacts, list[str]]:
+    return connection.list_guests(), connection.describe_host(), connection.list_networks()
 
 
 def verdicts(facts: Facts) -> list[Verdict]:
