@@ -29,6 +29,9 @@ from jobs.operations.params import choice, integer, only
 from jobs.operations.power import refuse_unsettled
 from jobs.operations.waiting import wait_for
 
+#: How long the call has for itself before anything else is done here, in seconds.
+HEAD_START = 0.03
+
 
 class Migrate(Operation):
     """Peer-to-peer live migration: the source's daemon carries it through even when this worker dies."""
@@ -176,8 +179,8 @@ def _blocking_call(context: JobContext, source: Host, destination: Host, spec: M
     """The call that lasts as long as the migration, in a thread of its own, watched from here; before it, the VM is
     marked with the job, as it cannot be any more once the migration has begun.
 
-    The events are subscribed to once the call is under way: the destination needs longer to start its QEMU than that
-    takes.
+    The events are subscribed to once the call is under way, which it would delay (one interpreter runs both): the
+    destination needs longer to start its QEMU than that takes.
     """
     connection, uuid, destination_uri = context.on(source), context.uuid, str(destination.uri)
     mark = str(context.job.pk)
@@ -194,6 +197,7 @@ def _blocking_call(context: JobContext, source: Host, destination: Host, spec: M
             ended.set()
 
     threading.Thread(target=call, name=f"migrate-{uuid}", daemon=True).start()
+    ended.wait(HEAD_START)
     listener = Listener(uuid, connection, context.on(destination), monitor.trace)
     try:
         monitor.follow(ended)
