@@ -51,15 +51,26 @@ def held_on(actor: Actor, target: Any = None, among: Collection[Action] = frozen
     if target is None:
         return _held(*effects(actor, {}), [EVERYTHING]).intersection(among)
     manager: Any = type(target)._default_manager
-    scopes = getattr(manager.all(), "scopes", None)
-    if scopes is None:  # people, teams and grants, which have no rows of their own
+    if not hasattr(manager.all(), "scopes"):  # people, teams and grants, which have no rows of their own
         return {action for action in among if manager.visible_to(actor, action).filter(pk=target.pk).exists()}
-    paths = [(scope, path) for scope, of_scope in scopes.items() for path in of_scope]
+    keys = reach(target)
+    if keys is None:
+        return set()
+    return _held(*effects(actor, _by_scope(keys)), [EVERYTHING, *keys]).intersection(among)
+
+
+def reach(target: Any) -> list[Key] | None:
+    """Where rows that reach an object may lie, beside those on everything, as the database has it now; None when it is
+    gone.
+
+    The object is of a model with scopes: a VM, segment, host, cluster, snapshot or job.
+    """
+    manager: Any = type(target)._default_manager
+    paths = [(scope, path) for scope, of_scope in manager.all().scopes.items() for path in of_scope]
     found = manager.filter(pk=target.pk).values_list(*(path for _scope, path in paths)).first()
     if found is None:
-        return set()
-    keys = [(scope, value) for (scope, _path), value in zip(paths, found, strict=True)]
-    return _held(*effects(actor, _by_scope(keys)), [EVERYTHING, *keys]).intersection(among)
+        return None
+    return [(scope, value) for (scope, _path), value in zip(paths, found, strict=True) if value is not None]
 
 
 def authorise(actor: Actor, action: Action, target: Any = None) -> None:

@@ -59,10 +59,15 @@ class EventAction(models.TextChoices):
     JOB_CANCELLED = "job.cancelled", "Job cancelled"
     JOB_LOST = "job.lost", "Job lost its worker"
     JOB_RESUMED = "job.resumed", "Job resumed"
+    JOB_APPROVED = "job.approved", "Job approved"
+    JOB_REJECTED = "job.rejected", "Job turned down"
+    JOB_BROKE_GLASS = "job.broke_glass", "Went ahead without approval"
+    BROKEN_GLASS_ACKNOWLEDGED = "broken_glass.acknowledged", "Work without approval acknowledged"
     EFFECT_INTENT = "effect.intent", "About to call a hypervisor"
     EFFECT_OUTCOME = "effect.outcome", "Called a hypervisor"
 
     AUDIT_VERIFIED = "audit.verified", "Record verified"
+    AUDIT_READ = "audit.read", "Record read"
     AUDIT_EXPORTED = "audit.exported", "Record exported"
     INSTALLATION_FIRST_START = "installation.first_start", "First start of the installation"
 

@@ -8,7 +8,18 @@ from access.querysets import ScopedQuerySet
 from jobs.states import LOCKING, TERMINAL
 
 if TYPE_CHECKING:
-    from jobs.models import Job  # noqa: F401 - type parameter
+    from jobs.models import BrokenGlass, Job  # noqa: F401 - type parameters
+
+
+class BrokenGlassQuerySet(ScopedQuerySet["BrokenGlass"]):
+    """Seen by who sees the job's target."""
+
+    scopes = {
+        "vm": ("job__vm_id",),
+        "segment": ("job__vm__segment_id",),
+        "host": ("job__host_id",),
+        "cluster": ("job__host__cluster_id", "job__cluster_id"),
+    }
 
 
 class JobQuerySet(ScopedQuerySet["Job"]):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +13,10 @@ from access.gate import Actor, System
 from audit.context import current
 from audit.events import EventAction
 from audit.record import record
-from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition, TargetBusy
-from jobs.models import Job, JobLock
+from jobs.approvals import ask_for_approval, break_glass, digest_of, needs_approval
+from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition
+from jobs.locking import lock
+from jobs.models import Job
 from jobs.operations.registry import operation_named
 from jobs.queue import nudge_on_commit
 from jobs.states import LEASED, State
@@ -31,14 +31,18 @@ def job_submit(
     target: Any,
     params: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
+    break_glass_reason: str = "",
 ) -> Job:
     """Accept work on a target: authorise, admit, lock, insert, record, and nudge a worker on commit.
+
+    Work that needs approval waits for it instead, without a lock; with a `break_glass_reason`, who could approve it
+    for others goes ahead alone, which alarms.
 
     With an `idempotency_key` that the actor used before for the same request, returns that job, marked `is_replay`.
     Raises NotVisible, NotAllowed, InvalidRequest, NotAdmitted, TargetBusy, IdempotencyMismatch.
     """
     kind = operation_named(operation)
-    digest = _digest(operation, target, params)
+    digest = digest_of(operation, target, params)
     earlier = _earlier(actor, idempotency_key, digest)
     if earlier is not None:
         return earlier
@@ -47,7 +51,10 @@ def job_submit(
     gate.authorise(actor, kind.action, target)
     cleaned = kind.clean(params or {})
     kind.admit(actor, target, cleaned)
+    must_ask = needs_approval(actor, kind.name, target)
+    waits = must_ask and not break_glass_reason.strip()
     job = Job(
+        state=State.AWAITING_APPROVAL if waits else State.QUEUED,
         operation=kind.name,
         target_name=str(target),
         params=cleaned,
@@ -67,10 +74,16 @@ def job_submit(
         if earlier is None:
             raise
         return earlier
-    _lock(job, kind.lock_targets(target))
+    if waits:
+        ask_for_approval(job)
+    else:
+        lock(job, kind.lock_targets(target))
     facts = {"operation": job.operation, "target": job.target_name, "params": cleaned, "state": job.state}
     record(EventAction.JOB_SUBMITTED, target=job, actor=actor, after=facts)
-    nudge_on_commit(job)
+    if must_ask and not waits:
+        break_glass(actor, job, break_glass_reason.strip())
+    if not waits:
+        nudge_on_commit(job)
     return job
 
 
@@ -111,19 +124,3 @@ def _earlier(actor: Actor, idempotency_key: str | None, digest: str) -> Job | No
         raise IdempotencyMismatch
     earlier.is_replay = True
     return earlier
-
-
-def _lock(job: Job, resources: list[str]) -> None:
-    for resource in sorted(resources):
-        try:
-            with transaction.atomic():
-                JobLock.objects.create(resource=resource, job=job)
-        except IntegrityError as error:
-            holder = JobLock.objects.select_related("job").filter(resource=resource).first()
-            raise TargetBusy(job.target, holder.job if holder else None) from error
-
-
-def _digest(operation: str, target: Any, params: Mapping[str, Any] | None) -> str:
-    """Identifies a request, so that a reused Idempotency-Key with another body is noticed."""
-    body = [operation, target._meta.label if target is not None else "", str(getattr(target, "pk", "")), params or {}]
-    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

@@ -27,8 +27,17 @@ _EVENTS: dict[State, tuple[EventAction, Outcome]] = {
 
 
 @transaction.atomic
-def advance(job: Job, to: State, *, reason: str = "", detail: dict[str, Any] | None = None, **changes: Any) -> Job:
-    """Bring a job from the state and fence it was loaded with to another state, and record it.
+def advance(
+    job: Job,
+    to: State,
+    *,
+    reason: str = "",
+    detail: dict[str, Any] | None = None,
+    event: EventAction | None = None,
+    **changes: Any,
+) -> Job:
+    """Bring a job from the state and fence it was loaded with to another state, and record it, as `event` where the
+    state alone would not tell how it came about.
 
     `changes` are further columns written by the same statement. Leaving for a terminal state frees its locks. Raises
     InvalidTransition when the table forbids it, Fenced when somebody else changed the job meanwhile.
@@ -56,7 +65,7 @@ def advance(job: Job, to: State, *, reason: str = "", detail: dict[str, Any] | N
         JobLock.objects.filter(job=job).delete()
     action, outcome = _EVENTS[to]
     record(
-        action,
+        event or action,
         target=job,
         outcome=outcome,
         reason=reason,

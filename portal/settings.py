@@ -185,6 +185,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "Action": "access.actions.Action",
         "ActorKind": "audit.events.ActorKind",
+        "ApprovalVerdict": "jobs.models.Approval.Verdict",
         "Effect": "access.models.Effect",
         "EventAction": "audit.events.EventAction",
         "FindingCode": "portal.api.vms.FindingCode",

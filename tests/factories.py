@@ -72,6 +72,7 @@ def grant(
     *,
     effect: Effect = Effect.ALLOW,
     expires_at: datetime | None = None,
+    reason: str = "for a test",
 ) -> Grant:
     """`given`, a role or a built-in one's slug, to a team or user on an object; on everything when there is none."""
     return grant_create(
@@ -82,7 +83,7 @@ def grant(
         everything=target is None,
         effect=effect,
         expires_at=expires_at,
-        reason="for a test",
+        reason=reason,
     )
 
 

@@ -19,6 +19,7 @@ from django.utils import timezone
 from access.gate import SYSTEM
 from audit.context import acting, acting_as
 from hypervisor.errors import HostUnreachable, HypervisorError, OperationTimeout
+from jobs.approvals import refuse_other_than_approved
 from jobs.engine.context import JobContext
 from jobs.engine.heartbeat import Heartbeat
 from jobs.errors import CancelRequested, Fenced, OperationFailed, OutcomeUnknown, RightWithdrawn
@@ -92,6 +93,7 @@ def _phases(context: JobContext) -> None:
     if not began:
         context.check_cancel()
         context.check_rights()
+        refuse_other_than_approved(job)
         context.begin_phase("precheck")
         operation.precheck(context)
         context.check_cancel()

@@ -41,17 +41,24 @@ class AuditorsSite(admin.AdminSite):
             request._may_read_audit = gate.can(request.user, Action.READ_AUDIT)  # type: ignore[attr-defined,arg-type]
         return request._may_read_audit  # type: ignore[attr-defined]
 
-    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
-        """Guard a view: declared as READ_AUDIT, and refused (on the record) to who does not hold it."""
+    def admin_view(
+        self, view: Callable[..., Any], cacheable: bool = False, also: Action | None = None
+    ) -> Callable[..., Any]:
+        """Guard a view: refused (on the record) to who does not hold READ_AUDIT, and `also` where it is given.
+
+        The view declares `also`, else READ_AUDIT.
+        """
 
         @functools.wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if not self.has_permission(request):
                 gate.authorise(request.user, Action.READ_AUDIT)  # type: ignore[arg-type]
+            if also is not None:
+                gate.authorise(request.user, also)  # type: ignore[arg-type]
             return view(request, *args, **kwargs)
 
         wrapped = csrf_protect(never_cache(guarded))
-        wrapped.declared_action = Action.READ_AUDIT  # type: ignore[attr-defined]
+        wrapped.declared_action = also or Action.READ_AUDIT  # type: ignore[attr-defined]
         return wrapped
 
     def get_urls(self) -> list[Any]:

@@ -67,6 +67,9 @@ class Users(ReadOnlyAdmin):
     def get_full_name(self, user: Any) -> str:
         return user.get_full_name()
 
+    def record_query(self, found: Any) -> dict[str, str]:
+        return {"person": str(found.pk)}
+
 
 class Teams(ReadOnlyAdmin):
     list_display = ["name", "description"]

@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, register_converter, reverse
+from django.urls.converters import StringConverter
 from django.utils.formats import localize
+from django.utils.html import format_html, format_html_join
 from django.utils.timezone import localtime
 
+from access import gate
+from access.actions import Action
+from audit.events import EventAction
 from audit.models import AuditEvent, AuditSeal
+from audit.record import Target, record_alone
 from portal.admin.base import ReadOnlyAdmin, as_text
+from portal.admin.exports import FORMATS, Download, export
+from portal.admin.narrow import Narrow, NarrowForm, searched
+
+
+class _Format(StringConverter):
+    regex = "|".join(FORMATS)
+
+
+register_converter(_Format, "export_format")
 
 
 class AuditEvents(ReadOnlyAdmin):
+    """The events: found by one index each, read and exported on the record."""
+
+    class Media:
+        css = {"all": ["css/auditors.css"]}
+
     list_display = ["at", "action", "outcome", "actor_name", "object_type", "object_name", "segment_name", "via"]
     list_display_links = ["at", "action"]
-    list_filter = ["at", "outcome", "via", "actor_kind", "action"]
-    search_fields = [
-        "actor_name", "object_name", "segment_name", "object_uuid__exact", "job_id__exact", "request_id__exact"
-    ]  # fmt: skip
+    list_filter = [Narrow]
+    search_fields = ["actor_name"]  # shows the box; `get_search_results` says where it looks
     search_help_text = "Part of a person's, an object's or a segment's name; or a whole UUID, job id or request id."
     sortable_by = ()  # newest first, by the key: any other order would read the whole record
     fieldsets = [
@@ -27,9 +51,62 @@ class AuditEvents(ReadOnlyAdmin):
         ("By which door", {"fields": ["via", "token_id", "source_address", "request_id", "job_id"]}),
         ("What", {"fields": ["object_type", "object_name", "object_id", "object_uuid"]}),
         ("In which segment", {"fields": ["segment_name", "segment_id"]}),
+        ("Timelines", {"fields": ["timelines"]}),
         ("Facts", {"fields": ["before_text", "after_text", "detail_text"]}),
     ]
-    readonly_fields = ["seal", "before_text", "after_text", "detail_text"]
+    readonly_fields = ["seal", "timelines", "before_text", "after_text", "detail_text"]
+
+    def get_urls(self) -> list[URLPattern]:
+        exports = self.admin_site.admin_view(self.export_view, also=Action.EXPORT)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_export"
+        return [path("export/<export_format:form>/", exports, name=name), *super().get_urls()]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Only what the form asks: any other condition could read the whole record."""
+        return lookup in NarrowForm.base_fields
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[AuditEvent], search_term: str
+    ) -> tuple[QuerySet[AuditEvent], bool]:
+        return searched(queryset, search_term), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """The list. That it was read, and with which question, is recorded before it is shown."""
+        if request.method != "GET":
+            raise PermissionDenied  # there is nothing to send; and what was read by it would not be recorded
+        may_export = gate.can(request.user, Action.EXPORT)  # type: ignore[arg-type]
+        answer = super().changelist_view(request, {**(extra_context or {}), "may_export": may_export})
+        if answer.status_code == 200:
+            record_alone(EventAction.AUDIT_READ, detail={"page": "list", "query": dict(request.GET.items())})
+        return answer
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """One event. That it was read is recorded before it is shown."""
+        answer = super().change_view(request, object_id, form_url, extra_context)
+        if answer.status_code == 200:
+            record_alone(
+                EventAction.AUDIT_READ, target=Target(type="audit_event", id=object_id), detail={"page": "event"}
+            )
+        return answer
+
+    def export_view(self, request: HttpRequest, form: str) -> Download:
+        """The events of the list with these filters, as a file. Raises BadRequest for filters that make no sense."""
+        try:
+            shown = self.get_changelist_instance(request)
+        except IncorrectLookupParameters as error:
+            raise BadRequest from error
+        if not all(spec.form.is_valid() for spec in shown.filter_specs):
+            raise BadRequest
+        return export(request, form, shown.queryset, {name: value for name, value in shown.params.items() if value})
+
+    @admin.display(description="Everything about")
+    def timelines(self, event: AuditEvent) -> str:
+        """Links to the events of the same object, people, job and request."""
+        events = reverse("admin:audit_auditevent_changelist", current_app=self.admin_site.name)
+        links = [(f"{events}?{urlencode(query)}", text) for text, query in _timelines(event)]
+        return format_html_join(format_html(" · "), '<a href="{}">{}</a>', links) or self.get_empty_value_display()
 
     @admin.display(description="Sealed")
     def seal(self, event: AuditEvent) -> str:
@@ -50,6 +127,24 @@ class AuditEvents(ReadOnlyAdmin):
 
     def record_query(self, found: AuditEvent) -> dict[str, str]:
         return {"object_type": found.object_type, "object_id": found.object_id}
+
+
+def _timelines(event: AuditEvent) -> list[tuple[str, dict[str, str]]]:
+    found: list[tuple[str, dict[str, str]]] = []
+    if event.object_uuid:
+        found.append((f"{event.object_type} {event.object_name}", {"object_uuid": event.object_uuid}))
+    elif event.object_id:
+        query = {"object_type": event.object_type, "object_id": event.object_id}
+        found.append((f"{event.object_type} {event.object_name}", query))
+    people = {event.actor_id: event.actor_name, event.on_behalf_of_id: event.on_behalf_of_name}
+    found += [(name or f"person {number}", {"person": number}) for number, name in people.items() if number]
+    if event.segment_id:
+        found.append((f"segment {event.segment_name}", {"segment_id": event.segment_id}))
+    if event.job_id:
+        found.append((f"job {event.job_id}", {"job_id": event.job_id}))
+    if event.request_id:
+        found.append((f"request {event.request_id}", {"request_id": event.request_id}))
+    return found
 
 
 class AuditSeals(ReadOnlyAdmin):

@@ -15,8 +15,9 @@ from rest_framework.response import Response
 
 from access.actions import Action
 from inventory.models import VM, Cluster, Host
+from jobs.approvals import job_approve, job_reject
 from jobs.errors import InvalidRequest, NotAdmitted
-from jobs.models import Job, Step
+from jobs.models import Approval, Job, Step
 from jobs.operations.registry import OPERATIONS
 from jobs.services import job_cancel, job_submit
 from jobs.states import State
@@ -63,6 +64,18 @@ class ErrorSerializer(serializers.Serializer):
     message = serializers.CharField()
 
 
+class ApprovalSerializer(serializers.ModelSerializer):
+    """What a job waits or waited for."""
+
+    verdict = serializers.ChoiceField(Approval.Verdict.choices)
+    decided_by = PersonSerializer(allow_null=True)
+
+    class Meta:
+        model = Approval
+        fields = ["verdict", "expires_at", "decided_by", "decided_at", "reason"]
+        read_only_fields = fields
+
+
 class JobSerializer(serializers.ModelSerializer):
     operation = serializers.ChoiceField(OPERATION_NAMES)
     label = serializers.CharField(help_text="What it does, in words.")
@@ -72,12 +85,14 @@ class JobSerializer(serializers.ModelSerializer):
     requested_by = serializers.SerializerMethodField(help_text="Null when Slipway itself asked.")
     progress = serializers.SerializerMethodField(help_text="`phase`, `percent`, and what the operation measures.")
     error = serializers.SerializerMethodField()
+    approval = serializers.SerializerMethodField(help_text="Null for work that needed none.")
 
     class Meta:
         model = Job
         fields = [
             "id", "operation", "label", "target", "params", "state", "requested_by", "created_at", "started_at",
             "finished_at", "not_before", "attempts", "progress", "error", "cancel_requested_at",
+            "approval",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -97,6 +112,11 @@ class JobSerializer(serializers.ModelSerializer):
     )
     def get_progress(self, job: Job) -> dict[str, Any]:
         return {**job.progress, "phase": job.phase, "percent": job.percent}
+
+    @extend_schema_field(ApprovalSerializer(allow_null=True))
+    def get_approval(self, job: Job) -> dict[str, Any] | None:
+        approval = getattr(job, "approval", None)
+        return None if approval is None else ApprovalSerializer(approval).data
 
     @extend_schema_field(ErrorSerializer(allow_null=True))
     def get_error(self, job: Job) -> dict[str, str] | None:
@@ -133,11 +153,18 @@ class JobRequest(Body):
     operation = serializers.ChoiceField(OPERATION_NAMES)
     target = TargetRequest()
     params = serializers.DictField(default=dict, allow_null=True, help_text="What the operation takes; see the manual.")
+    break_glass = serializers.CharField(
+        max_length=500, default="", allow_blank=True, help_text="Why it goes ahead without the approval that it needs."
+    )
     window = serializers.IntegerField(default=None, allow_null=True, help_text="Not available yet: leave it out.")
 
 
 class CancelRequest(Body):
     reason = serializers.CharField(max_length=500, default="", allow_blank=True)
+
+
+class DecisionRequest(Body):
+    reason = serializers.CharField(max_length=500, default="", allow_blank=True, help_text="Needed to turn down.")
 
 
 class JobFilters(django_filters.FilterSet):
@@ -156,7 +183,7 @@ class JobFilters(django_filters.FilterSet):
 )
 class JobView(ListModelMixin, RetrieveModelMixin, NounView):
     declared_action = Action.VIEW
-    queryset = Job.objects.prefetch_related("steps")
+    queryset = Job.objects.select_related("approval__decided_by").prefetch_related("steps")
     serializer_class = JobDetailSerializer
     filterset_class = JobFilters
     lookup_value_converter = "uuid"
@@ -187,6 +214,7 @@ class JobView(ListModelMixin, RetrieveModelMixin, NounView):
             target=target,
             params=asked["params"],
             idempotency_key=key,
+            break_glass_reason=asked["break_glass"],
         )
         headers = self.location("job", job.pk)
         if job.is_replay:
@@ -203,6 +231,27 @@ class JobView(ListModelMixin, RetrieveModelMixin, NounView):
     def cancel(self, request: Request, pk: str) -> Response:
         job = job_cancel(actor=self.caller, job=self.get_object(), **self.body(CancelRequest))
         return Response(self.get_serializer(job).data, status=200 if job.is_over else 202)
+
+    @extend_schema(
+        summary="Approve a job that waits for it",
+        description="For somebody else than who asked, with the right to approve on its target.",
+        request=DecisionRequest,
+        responses={200: JobDetailSerializer, **problems(409, 422)},
+    )
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def approve(self, request: Request, pk: str) -> Response:
+        job = job_approve(actor=self.caller, job=self.get_object(), **self.body(DecisionRequest))
+        return Response(self.get_serializer(self.get_queryset().get(pk=job.pk)).data)
+
+    @extend_schema(
+        summary="Turn down a job that waits for approval",
+        request=DecisionRequest,
+        responses={200: JobDetailSerializer, **problems(409, 422)},
+    )
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def reject(self, request: Request, pk: str) -> Response:
+        job = job_reject(actor=self.caller, job=self.get_object(), **self.body(DecisionRequest))
+        return Response(self.get_serializer(self.get_queryset().get(pk=job.pk)).data)
 
 
 def _idempotency_key(request: Request) -> str | None:

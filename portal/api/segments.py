@@ -7,6 +7,7 @@ from typing import Any
 import django_filters
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,6 +16,7 @@ from access import gate
 from access.actions import Action
 from inventory.models import Segment
 from inventory.services.segments import segment_create
+from jobs.approvals import approval_rules_set
 from portal.api.fields import Body
 from portal.api.filters import Ordering
 from portal.api.views import NounView
@@ -22,11 +24,18 @@ from portal.api.views import NounView
 
 class SegmentSerializer(serializers.ModelSerializer):
     networks = serializers.SlugRelatedField("name", many=True, read_only=True)
+    needs_approval = serializers.SlugRelatedField(
+        "operation",
+        source="approval_rules",
+        many=True,
+        read_only=True,
+        help_text="Operations that need a second person.",
+    )
     allowed_actions = serializers.ListField(child=serializers.ChoiceField(Action.choices))
 
     class Meta:
         model = Segment
-        fields = ["id", "name", "description", "networks", "allowed_actions"]
+        fields = ["id", "name", "description", "networks", "needs_approval", "allowed_actions"]
         read_only_fields = fields
 
 
@@ -41,6 +50,10 @@ class SegmentRequest(Body):
     )
 
 
+class ApprovalRules(Body):
+    needs_approval = serializers.ListField(child=serializers.CharField(max_length=40), max_length=50)
+
+
 class SegmentFilters(django_filters.FilterSet):
     search = django_filters.CharFilter(field_name="name", lookup_expr="icontains", label="Part of the name.")
     ordering = Ordering(fields=["name"])
@@ -52,7 +65,7 @@ class SegmentFilters(django_filters.FilterSet):
 )
 class SegmentView(ListModelMixin, RetrieveModelMixin, NounView):
     declared_action = Action.VIEW
-    queryset = Segment.objects.prefetch_related("networks")
+    queryset = Segment.objects.prefetch_related("networks", "approval_rules")
     serializer_class = SegmentSerializer
     filterset_class = SegmentFilters
 
@@ -65,3 +78,15 @@ class SegmentView(ListModelMixin, RetrieveModelMixin, NounView):
     def create(self, request: Request) -> Response:
         segment = segment_create(actor=self.caller, **self.body(SegmentRequest))
         return self.created(segment, name="segment")
+
+    @extend_schema(
+        summary="Say which operations need a second person",
+        description="Needs the right to grant on everything: who is bound by the rules does not lift them.",
+        request=ApprovalRules,
+        responses={200: SegmentSerializer},
+    )
+    @action(detail=True, methods=["put"], filterset_class=None)
+    def approvals(self, request: Request, pk: int) -> Response:
+        segment = self.get_object()
+        approval_rules_set(actor=self.caller, segment=segment, operations=self.body(ApprovalRules)["needs_approval"])
+        return Response(self.get_serializer(self.get_object()).data)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
+from portal.api.access import ExplainView, PreviewView
 from portal.api.audit_events import AuditEventView
+from portal.api.broken_glass import BrokenGlassView
 from portal.api.clusters import ClusterView
 from portal.api.grants import GrantView
 from portal.api.hosts import HostView
@@ -31,6 +33,7 @@ _router.register("roles", RoleView, "role")
 _router.register("grants", GrantView, "grant")
 _router.register("users", UserView, "user")
 _router.register("jobs", JobView, "job")
+_router.register("broken-glass", BrokenGlassView, "broken-glass")
 _router.register("audit-events", AuditEventView, "audit-event")
 
 urlpatterns = [
@@ -39,6 +42,8 @@ urlpatterns = [
     path("vms/<slug:vm>/snapshots/", SnapshotView.as_view({"get": "list"}), name="vm-snapshots"),
     path("teams/<int:team>/members/", MemberView.as_view({"get": "list", "post": "create"}), name="team-members"),
     path("teams/<int:team>/members/<int:user>/", MemberView.as_view({"delete": "destroy"}), name="team-member"),
+    path("access/explain/", ExplainView.as_view(), name="access-explain"),
+    path("access/preview/", PreviewView.as_view(), name="access-preview"),
     path("me/", MeView.as_view(), name="me"),
     path("schema/", SchemaView.as_view(), name="schema"),
     path("docs/", DocsView.as_view(), name="docs"),

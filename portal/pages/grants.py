@@ -10,13 +10,15 @@ from django.urls import reverse
 
 from access.actions import Action
 from access.models import Grant
+from access.preview import Difference, of_grant
 from access.services.grants import grant_create, grant_revoke
 from inventory.models import Segment
-from portal.pages.base import ServicePage, visible_or_404
+from portal.pages.base import visible_or_404
 from portal.pages.forms.grants import GrantForm, RevokeForm
+from portal.pages.previewed import PreviewedPage
 
 
-class GiveAccess(ServicePage):
+class GiveAccess(PreviewedPage):
     """A role on a segment, to a team or a person, with a reason and if wanted an end."""
 
     declared_action = Action.GRANT
@@ -37,9 +39,10 @@ class GiveAccess(ServicePage):
     def back_url(self) -> str:
         return reverse("segment-detail", args=[self.segment.pk])
 
-    def perform(self, form: GrantForm) -> str:
+    def give(self, form: GrantForm) -> Grant:
+        """Raises what `grant_create` raises."""
         given = form.cleaned_data
-        grant = grant_create(
+        return grant_create(
             actor=self.request.user,  # type: ignore[arg-type]
             holder=given["team"] or given["person"],
             role=given["role"],
@@ -47,11 +50,19 @@ class GiveAccess(ServicePage):
             reason=given["reason"],
             expires_at=given["expires_at"],
         )
+
+    def preview(self, form: GrantForm) -> list[Difference]:
+        given = form.cleaned_data
+        like = Grant(team=given["team"], user=given["person"], segment=self.segment)
+        return of_grant(self.request.user, like, lambda: self.give(form))  # type: ignore[arg-type]
+
+    def perform(self, form: GrantForm) -> str:
+        grant = self.give(form)
         messages.success(self.request, f"{grant.holder} is {grant.role} on {self.segment} now.")
         return self.back_url()
 
 
-class RevokeGrant(ServicePage):
+class RevokeGrant(PreviewedPage):
     """Takes a grant on a segment away; the access ends at once."""
 
     declared_action = Action.GRANT
@@ -78,6 +89,10 @@ class RevokeGrant(ServicePage):
 
     def back_url(self) -> str:
         return reverse("segment-detail", args=[self.segment.pk])
+
+    def preview(self, form: RevokeForm) -> list[Difference]:
+        actor: Any = self.request.user
+        return of_grant(actor, self.grant, lambda: grant_revoke(actor=actor, grant=self.grant))
 
     def perform(self, form: RevokeForm) -> str:
         holder, role = self.grant.holder, self.grant.role

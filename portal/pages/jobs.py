@@ -20,12 +20,13 @@ from jobs.services import job_cancel
 from jobs.states import TERMINAL, State
 from portal.declared import SIGNED_IN
 from portal.pages import job_facts
+from portal.pages.approval_facts import may_decide
 from portal.pages.base import ListPage, Page, ServicePage, visible_or_404
 from portal.pages.forms.base import PortalForm
 from portal.pages.forms.job_filter import JobFilter
 from portal.pages.job_stages import announcement, is_post_copy, stages
 
-_RELATED = ("vm", "host", "cluster", "requested_by")
+_RELATED = ("vm", "host", "cluster", "requested_by", "approval__decided_by", "broken_glass__acknowledged_by")
 
 
 class JobList(ListPage):
@@ -64,6 +65,7 @@ def shown(job: Job, user: Any) -> dict[str, Any]:
         "announcement": announcement(job),
         "seen": seen_mark(job),
         "may_cancel": may_cancel(job, user),
+        "may_decide": may_decide(job, user),
     }
 
 

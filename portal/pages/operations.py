@@ -8,8 +8,10 @@ from django import forms
 from django.http import Http404, HttpResponse
 from django.urls import reverse
 
+from access import gate
 from access.actions import Action
 from inventory.models import VM, Snapshot
+from jobs.approvals import needs_approval
 from jobs.errors import IdempotencyMismatch
 from jobs.models import Job
 from jobs.operations.migrate.convergence import policy_named
@@ -34,7 +36,10 @@ class OperationPage(ServicePage):
         self.vm = visible_or_404(self.request, vms, self.kwargs["pk"], operation_named(self.operation).action)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(vm=self.vm, **kwargs)
+        user: Any = self.request.user
+        needs = needs_approval(user, self.operation, self.vm)
+        may_break = needs and gate.can(user, Action.APPROVE, self.vm)
+        return super().get_context_data(vm=self.vm, needs_approval=needs, may_break_glass=may_break, **kwargs)
 
     def subject(self) -> str:
         return self.vm.name
@@ -53,6 +58,7 @@ class OperationPage(ServicePage):
             target=self.vm,
             params=self.params(form),
             idempotency_key=f"page-{form.cleaned_data['key']}",
+            break_glass_reason=self.request.POST.get("break_glass", "")[:500],
         )
         return reverse("job-detail", args=[job.pk])
 

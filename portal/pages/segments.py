@@ -12,6 +12,7 @@ from portal.declared import SIGNED_IN
 from portal.pages.attention import segment_rows
 from portal.pages.base import Page, visible_or_404
 from portal.pages.vms import for_list
+from portal.pages.wording import operation_words
 
 #: VMs listed on a segment's page; the rest is a click away in the list of VMs.
 VMS_SHOWN = 100
@@ -48,6 +49,8 @@ class SegmentDetail(Page):
             row=segment_rows(user, only=Segment.objects.filter(pk=segment.pk))[0],
             vms=for_list(vms).order_by("name", "pk")[:VMS_SHOWN],
             may_grant=Action.GRANT in held,
+            needs_approval=[operation_words(rule.operation) for rule in segment.approval_rules.all()],
+            may_rule=gate.can(user, Action.GRANT),
             grants=grants if may_see_grants else None,
             **kwargs,
         )

@@ -12,11 +12,13 @@ from django.urls import reverse
 from access import gate
 from access.actions import Action
 from access.models import Grant, Membership, Team, User
+from access.preview import Difference, of_membership
 from access.services.people import member_add, member_remove
 from portal.declared import SIGNED_IN
-from portal.pages.base import Page, ServicePage, visible_or_404
+from portal.pages.base import Page, visible_or_404
 from portal.pages.forms.base import PortalForm
 from portal.pages.forms.teams import MemberForm
+from portal.pages.previewed import PreviewedPage
 
 
 class TeamList(Page):
@@ -51,7 +53,7 @@ class TeamDetail(Page):
         )
 
 
-class TeamForm(ServicePage):
+class TeamForm(PreviewedPage):
     """A form about a team's members."""
 
     declared_action = Action.VIEW
@@ -75,6 +77,11 @@ class AddMember(TeamForm):
     form_class = MemberForm
     heading = "Add a member"
     submit_label = "Add"
+
+    def preview(self, form: MemberForm) -> list[Difference]:
+        actor: Any = self.request.user
+        person: User = form.cleaned_data["username"]
+        return of_membership(actor, self.team, person, lambda: member_add(actor=actor, team=self.team, user=person))
 
     def perform(self, form: MemberForm) -> str:
         person: User = form.cleaned_data["username"]
@@ -101,6 +108,11 @@ class RemoveMember(TeamForm):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(membership=self.membership, **kwargs)
+
+    def preview(self, form: PortalForm) -> list[Difference]:
+        actor: Any = self.request.user
+        person = self.membership.user
+        return of_membership(actor, self.team, person, lambda: member_remove(actor=actor, team=self.team, user=person))
 
     def perform(self, form: PortalForm) -> str:
         person = self.membership.user

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from portal.pages import (
+    approvals,
     dashboard,
     grants,
     health,
@@ -15,6 +16,7 @@ from portal.pages import (
     segments,
     sign_in,
     teams,
+    vm_access,
     vm_segment,
     vms,
 )
@@ -36,10 +38,19 @@ urlpatterns = [
     path("vms/<int:pk>/migrate/", operations.MigratePage.as_view(), name="vm-migrate"),
     path("vms/<int:pk>/power/<slug:verb>/", operations.PowerPage.as_view(), name="vm-power"),
     path("vms/<int:pk>/segment/", vm_segment.AssignSegment.as_view(), name="vm-segment"),
+    path("vms/<int:pk>/access/", vm_access.VMAccess.as_view(), name="vm-access"),
     path("jobs/", jobs.JobList.as_view(), name="job-list"),
     path("jobs/<uuid:pk>/", jobs.JobDetail.as_view(), name="job-detail"),
     path("jobs/<uuid:pk>/live/", jobs.JobLive.as_view(), name="job-live"),
     path("jobs/<uuid:pk>/cancel/", jobs.CancelJob.as_view(), name="job-cancel"),
+    path("jobs/<uuid:pk>/approve/", approvals.ApproveJob.as_view(), name="job-approve"),
+    path("jobs/<uuid:pk>/reject/", approvals.RejectJob.as_view(), name="job-reject"),
+    path("approvals/", approvals.Approvals.as_view(), name="approvals"),
+    path(
+        "approvals/broken-glass/<int:pk>/acknowledge/",
+        approvals.AcknowledgeBrokenGlass.as_view(),
+        name="broken-glass-acknowledge",
+    ),
     path("hosts/", hosts.HostList.as_view(), name="host-list"),
     path("hosts/new/", hosts.EnrolHost.as_view(), name="host-new"),
     path("hosts/<int:pk>/", hosts.HostDetail.as_view(), name="host-detail"),
@@ -48,6 +59,7 @@ urlpatterns = [
     path("segments/<int:pk>/", segments.SegmentDetail.as_view(), name="segment-detail"),
     path("segments/<int:pk>/grants/new/", grants.GiveAccess.as_view(), name="segment-grant"),
     path("segments/<int:pk>/grants/<int:grant>/revoke/", grants.RevokeGrant.as_view(), name="segment-revoke"),
+    path("segments/<int:pk>/approvals/", approvals.SegmentRules.as_view(), name="segment-approvals"),
     path("teams/", teams.TeamList.as_view(), name="team-list"),
     path("teams/<int:pk>/", teams.TeamDetail.as_view(), name="team-detail"),
     path("teams/<int:pk>/members/new/", teams.AddMember.as_view(), name="team-member-add"),

@@ -11,6 +11,7 @@ from django.urls import reverse
 from access.models import Grant
 from audit.events import EventAction
 from audit.models import AuditEvent
+from jobs.models import BrokenGlass
 from jobs.states import State
 from portal.pages.urls import urlpatterns
 from tests import factories as make
@@ -32,10 +33,15 @@ EXPECTED = {
     "vm-migrate": (404, 403, 200, 200, 200, 403),
     "vm-power": (404, 403, 200, 200, 200, 403),
     "vm-segment": (404, 403, 403, 200, 200, 403),
+    "vm-access": (404, 200, 200, 200, 200, 200),
     "job-list": (200, 200, 200, 200, 200, 200),
     "job-detail": (404, 200, 200, 200, 200, 200),
     "job-live": (404, 200, 200, 200, 200, 200),
     "job-cancel": (404, 403, 200, 200, 200, 403),
+    "job-approve": (404, 403, 403, 200, 200, 403),
+    "job-reject": (404, 403, 403, 200, 200, 403),
+    "approvals": (200, 200, 200, 200, 200, 200),
+    "broken-glass-acknowledge": (403, 403, 403, 403, 403, 200),
     "host-list": (200, 200, 200, 200, 200, 200),
     "host-new": (403, 403, 403, 403, 200, 403),
     "host-detail": (404, 404, 200, 404, 200, 200),
@@ -44,6 +50,7 @@ EXPECTED = {
     "segment-detail": (404, 200, 200, 200, 200, 200),
     "segment-grant": (404, 403, 403, 200, 200, 403),
     "segment-revoke": (404, 403, 403, 200, 200, 403),
+    "segment-approvals": (404, 403, 403, 403, 200, 403),
     "team-list": (200, 200, 200, 200, 200, 200),
     "team-detail": (404, 404, 404, 200, 200, 200),
     "team-member-add": (404, 404, 404, 200, 200, 403),
@@ -64,6 +71,7 @@ def addresses(estate: Estate) -> dict[str, str]:
     arguments: dict[str, list[Any]] = {
         "vm-revert": [estate.vm.pk, estate.later.pk],
         "vm-snapshot-delete": [estate.vm.pk, estate.later.pk],
+        "broken-glass-acknowledge": [BrokenGlass.objects.create(job=job, reason="a fire").pk],
         "vm-power": [estate.vm.pk, "reboot"],
         "segment-revoke": [estate.ledger.pk, grant.pk],
         "team-member-remove": [estate.team.pk, membership.pk],

@@ -1,0 +1,87 @@
+"""Why somebody may do something, and what a change would alter, in the portal."""
+
+from __future__ import annotations
+
+from django.test import Client
+from django.urls import reverse
+
+from access.models import Effect, Grant, Membership
+from audit.models import AuditEvent
+from tests import factories as make
+from tests.pages.conftest import Estate, browser, seen
+
+
+def test_an_owner_sees_everybody_and_why(owner: Client, estate: Estate) -> None:
+    make.grant(estate.team, "operator", estate.ledger, reason="keeping the books")
+    nina = make.user("nina")
+    Membership.objects.create(team=estate.team, user=nina)
+    address = reverse("vm-access", args=[estate.vm.pk])
+    page = seen(owner.get(address))
+    assert "nina" in page.text
+    assert "olaf" in page.text
+    assert f"?user={nina.pk}&action=power" in page.links
+    why = seen(owner.get(address, {"user": nina.pk, "action": "power"})).text
+    assert "Operator on segment Ledger through the team Accounting" in why
+    assert "keeping the books" in why
+    assert "no grant gives it" in seen(owner.get(address, {"user": nina.pk, "action": "revert"})).text
+
+
+def test_others_see_only_themselves(viewer: Client, estate: Estate) -> None:
+    olga = make.user_with("owner", estate.ledger, username="olga")
+    address = reverse("vm-access", args=[estate.vm.pk])
+    page = seen(viewer.get(address))
+    assert "olga" not in page.text
+    assert "no grant gives it" in seen(viewer.get(address, {"action": "power"})).text
+    assert viewer.get(address, {"user": olga.pk, "action": "power"}).status_code == 403
+
+
+def test_a_question_about_nobody_is_a_404(owner: Client, estate: Estate) -> None:
+    address = reverse("vm-access", args=[estate.vm.pk])
+    for query in ({"user": "999999", "action": "power"}, {"user": "x", "action": "power"}, {"action": "fly"}):
+        assert owner.get(address, query).status_code == 404
+
+
+def test_giving_access_can_be_looked_at_first(owner: Client, estate: Estate) -> None:
+    nina = make.user("nina")
+    Membership.objects.create(team=estate.team, user=nina)
+    events = AuditEvent.objects.count()
+    fields = {"team": estate.team.pk, "role": make.role("operator").pk, "reason": "closing", "preview": "1"}
+    answer = owner.post(reverse("segment-grant", args=[estate.ledger.pk]), fields)
+    text = seen(answer).text
+    assert answer.status_code == 200
+    assert "What will change" in text
+    assert "nina" in text
+    assert "ledger-app" in text
+    assert "payroll-secret" not in text
+    assert not Grant.objects.filter(team=estate.team).exists()
+    assert AuditEvent.objects.count() == events
+
+
+def test_taking_access_away_can_be_looked_at_first(owner: Client, estate: Estate) -> None:
+    nina = make.user("nina")
+    grant = make.grant(nina, "operator", estate.ledger)
+    text = seen(owner.post(reverse("segment-revoke", args=[estate.ledger.pk, grant.pk]), {"preview": "1"})).text
+    assert "Loses: View, Power on, off, reboot" in text
+    assert Grant.objects.filter(pk=grant.pk).exists()
+
+
+def test_a_member_who_gains_nothing_new_is_said_so(owner: Client, estate: Estate) -> None:
+    make.user("nina")
+    text = seen(
+        owner.post(reverse("team-member-add", args=[estate.team.pk]), {"username": "nina", "preview": "1"})
+    ).text
+    assert "Nothing on what you see" in text
+    assert not Membership.objects.filter(user__username="nina").exists()
+
+
+def test_a_denial_is_shown_as_what_takes(owner: Client, estate: Estate) -> None:
+    nina = make.user_with("operator", estate.ledger, username="nina")
+    make.grant(nina, make.role_of("power"), estate.vm, effect=Effect.DENY, reason="on leave")
+    why = seen(owner.get(reverse("vm-access", args=[estate.vm.pk]), {"user": nina.pk, "action": "power"})).text
+    assert "denied by" in why
+    assert "on leave" in why
+
+
+def test_a_vm_that_is_not_seen_has_no_such_page(estate: Estate) -> None:
+    stranger = browser(make.user("stranger"))
+    assert stranger.get(reverse("vm-access", args=[estate.vm.pk])).status_code == 404
