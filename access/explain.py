@@ -21,7 +21,7 @@ _RELATED = ("team", "user", "role", "author", "segment", "vm", "host", "cluster"
 @dataclass(frozen=True, slots=True)
 class Link:
     """One grant that speaks about the question. `action` is the one asked about, or VIEW, without which no other
-    counts.
+    counts, where it is that which is missing.
     """
 
     action: Action
@@ -53,7 +53,11 @@ class Explanation:
 
 def explain(user: User, action: Action, target: Any = None) -> Explanation:
     """Why `user` may do `action` on `target` (a VM, segment, host or cluster; None: everything), or why not."""
-    links = [link for needed in dict.fromkeys((action, Action.VIEW)) for link in _links(user, needed, target)]
+    links = _links(user, action, target)
+    if action != Action.VIEW:
+        seeing = _links(user, Action.VIEW, target)
+        sees = gate.can(user, Action.VIEW, target)
+        links += [link for link in seeing if link.denies or not sees]
     links.sort(key=lambda link: (link.has_ended, not link.denies, link.action != action, link.grant.pk))
     allowed = gate.can(user, action, target)
     return Explanation(user, action, target, allowed, _sentence(user, action, target, allowed, links), links)

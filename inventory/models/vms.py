@@ -48,6 +48,8 @@ class VM(models.Model):
     objects = VMQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "VM"
+        verbose_name_plural = "VMs"
         default_permissions = ()
         permissions = permissions()
         ordering = ["name", "pk"]
