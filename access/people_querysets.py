@@ -6,20 +6,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from django.apps import apps
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.db import models
 from django.db.models import Q
 
 from access import rows
 from access.actions import Action
-from access.effects import SCOPES, on_everything, targets
+from access.effects import SCOPES, on_everything
 
 if TYPE_CHECKING:
-    from access.models import Grant, Team, User  # noqa: F401 - type parameters
+    from access.models import AccessRequest, Grant, Team, User  # noqa: F401 - type parameters
 
 
 def _holds_everywhere(user: User, action: Action) -> Q:
-    return Q(on_everything(user, action, "allow")) & ~Q(on_everything(user, action, "deny"))
+    held = Q()
+    for needed in {Action.VIEW, action}:  # without VIEW nothing is held, here as anywhere
+        held &= Q(on_everything(user, needed, "allow")) & ~Q(on_everything(user, needed, "deny"))
+    return held
 
 
 def _is_active(user: Any) -> bool:
@@ -54,8 +58,8 @@ class TeamQuerySet(models.QuerySet["Team"]):
 
 class GrantQuerySet(models.QuerySet["Grant"]):
     def visible_to(self, user: Any, action: Action = Action.VIEW) -> Self:
-        """One's own and one's teams' grants; those on a scope where one may grant; all for auditors and granters of
-        everything.
+        """One's own and one's teams' grants; those on an object on which one may grant; all for auditors and granters
+        of everything.
         """
         if not _is_active(user):
             return self.none()
@@ -63,10 +67,22 @@ class GrantQuerySet(models.QuerySet["Grant"]):
         if action == Action.VIEW:
             seen |= Q(user_id=user.pk) | Q(team_id__in=rows.team_ids(user))
         for scope in sorted(SCOPES):
-            allowed = targets(user, scope, Action.GRANT, "allow")
-            denied = targets(user, scope, Action.GRANT, "deny")
-            seen |= Q(**{f"{scope}_id__in": allowed}) & ~Q(**{f"{scope}_id__in": denied})
+            objects: Any = self.model._meta.get_field(scope).related_model
+            seen |= Q(**{f"{scope}__in": objects.objects.visible_to(user, Action.GRANT)})
         return self.filter(seen)
+
+
+class AccessRequestQuerySet(models.QuerySet["AccessRequest"]):
+    def visible_to(self, user: Any, action: Action = Action.VIEW) -> Self:
+        """One's own; those on what one may approve for; all for auditors."""
+        if not _is_active(user):
+            return self.none()
+        decides = _holds_everywhere(user, Action.APPROVE)
+        seen = Q(user_id=user.pk) | _holds_everywhere(user, Action.READ_AUDIT) if action == Action.VIEW else Q()
+        for scope in sorted(SCOPES):
+            rows: Any = apps.get_model("inventory", scope).objects
+            decides |= Q(**{f"{scope}__in": rows.visible_to(user, Action.APPROVE)})
+        return self.filter(seen | decides)
 
 
 def _team_mates(user: User) -> Any:

@@ -17,6 +17,7 @@ from jobs.approvals import ask_for_approval, break_glass, digest_of, needs_appro
 from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition
 from jobs.locking import lock
 from jobs.models import Job
+from jobs.operations.base import Operation
 from jobs.operations.registry import operation_named
 from jobs.queue import nudge_on_commit
 from jobs.states import LEASED, State
@@ -53,19 +54,8 @@ def job_submit(
     kind.admit(actor, target, cleaned)
     must_ask = needs_approval(actor, kind.name, target)
     waits = must_ask and not break_glass_reason.strip()
-    job = Job(
-        state=State.AWAITING_APPROVAL if waits else State.QUEUED,
-        operation=kind.name,
-        target_name=str(target),
-        params=cleaned,
-        requested_by=None if isinstance(actor, System) else actor,
-        requester_name=actor.username,
-        request_id=current().request_id,
-        idempotency_key=idempotency_key,
-        request_digest=digest,
-        nudged_at=timezone.now(),
-    )
-    setattr(job, kind.target_kind, target)
+    job = _new(actor, kind, target, cleaned, waits)
+    job.idempotency_key, job.request_digest = idempotency_key, digest
     try:
         with transaction.atomic():
             job.save(force_insert=True)
@@ -84,6 +74,22 @@ def job_submit(
         break_glass(actor, job, break_glass_reason.strip())
     if not waits:
         nudge_on_commit(job)
+    return job
+
+
+def _new(actor: Actor, kind: Operation, target: Any, params: dict[str, Any], waits: bool) -> Job:
+    """A job, not saved yet."""
+    job = Job(
+        state=State.AWAITING_APPROVAL if waits else State.QUEUED,
+        operation=kind.name,
+        target_name=str(target),
+        params=params,
+        requested_by=None if isinstance(actor, System) else actor,
+        requester_name=actor.username,
+        request_id=current().request_id,
+        nudged_at=timezone.now(),
+    )
+    setattr(job, kind.target_kind, target)
     return job
 
 

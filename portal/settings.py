@@ -184,6 +184,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "Action": "access.actions.Action",
+        "AccessRequestVerdict": "access.models.AccessRequest.Verdict",
         "ActorKind": "audit.events.ActorKind",
         "ApprovalVerdict": "jobs.models.Approval.Verdict",
         "Effect": "access.models.Effect",

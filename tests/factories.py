@@ -15,7 +15,8 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from access.gate import SYSTEM
-from access.models import Effect, Grant, Membership, Role, Team, User
+from access.models import AccessRequest, Effect, Grant, Membership, Role, Team, User
+from access.services import requests as request_services
 from access.services.grants import grant_create
 from access.services.roles import role_create, role_templates_install
 from hypervisor.types import PowerState, SnapshotKind
@@ -85,6 +86,12 @@ def grant(
         expires_at=expires_at,
         reason=reason,
     )
+
+
+def access_request(account: User, given: str, target: Any, *, hours: int = 4) -> AccessRequest:
+    """A request for a built-in role on something that the account sees."""
+    asked = {"role": role(given), "target": target, "hours": hours, "reason": "for a test"}
+    return request_services.access_request(actor=account, **asked)
 
 
 def user_with(given: str | Role, target: Any = None, *, username: str = "") -> User:

@@ -2,6 +2,7 @@
 
 from access.models.grants import Effect, Grant
 from access.models.people import Membership, Team, User
+from access.models.requests import AccessRequest
 from access.models.roles import Role
 from access.models.rows import (
     EverythingPermission,
@@ -16,6 +17,7 @@ from access.models.rows import (
 )
 
 __all__ = [
+    "AccessRequest",
     "Effect",
     "EverythingPermission",
     "Grant",

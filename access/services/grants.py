@@ -38,31 +38,55 @@ def grant_create(
     The actor needs GRANT on the scope and may give only what they hold there themselves. Raises NotAllowed, NotVisible,
     InvalidAccessRequest.
     """
-    scope = _scope_of(target, everything)
+    _refuse_scope(target, everything)
     if not reason.strip():
         raise InvalidAccessRequest("A grant has a reason.", field="reason")
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidAccessRequest("The end of a grant lies in the future.", field="expires_at")
     gate.authorise(actor, Action.GRANT, target)
     if effect == Effect.ALLOW:
-        _refuse_more_than_held(actor, role, target)
+        refuse_more_than_held(actor, role, target)
+    return grant_write(
+        author=actor,
+        holder=holder,
+        role=role,
+        target=target,
+        reason=reason.strip(),
+        everything=everything,
+        effect=effect,
+        expires_at=expires_at,
+    )
+
+
+def grant_write(
+    *,
+    author: Actor,
+    holder: Team | User,
+    role: Role,
+    target: Any,
+    reason: str,
+    everything: bool = False,
+    effect: Effect = Effect.ALLOW,
+    expires_at: datetime | None = None,
+) -> Grant:
+    """Write a grant, its rows and its event, for a service that has found out whether it may be given."""
     grant = Grant(
         role=role,
         effect=effect,
         everything=everything,
         expires_at=expires_at,
-        reason=reason.strip(),
-        author=None if isinstance(actor, System) else actor,
+        reason=reason,
+        author=None if isinstance(author, System) else author,
     )
     if isinstance(holder, Team):
         grant.team = holder
     else:
         grant.user = holder
-    if scope:
-        setattr(grant, scope, target)
+    if target is not None:
+        setattr(grant, target._meta.model_name, target)
     grant.save()
     write_rows(grant)
-    record(EventAction.GRANT_CREATED, target=grant, actor=actor, reason=grant.reason, after=_facts(grant))
+    record(EventAction.GRANT_CREATED, target=grant, actor=author, reason=grant.reason, after=_facts(grant))
     return grant
 
 
@@ -96,18 +120,15 @@ def write_rows(grant: Grant) -> None:
     )
 
 
-def _scope_of(target: Any, everything: bool) -> str:
-    if everything:
-        if target is not None:
-            raise InvalidAccessRequest("A grant is on everything or on one object, not both.", field="everything")
-        return ""
-    scope = "" if target is None else target._meta.model_name
-    if scope not in SCOPES:
+def _refuse_scope(target: Any, everything: bool) -> None:
+    if everything and target is not None:
+        raise InvalidAccessRequest("A grant is on everything or on one object, not both.", field="everything")
+    if not everything and (target is None or target._meta.model_name not in SCOPES):
         raise InvalidAccessRequest("A grant names one segment, VM, host or cluster, or everything.", field="everything")
-    return str(scope)
 
 
-def _refuse_more_than_held(actor: Actor, role: Role, target: Any) -> None:
+def refuse_more_than_held(actor: Actor, role: Role, target: Any) -> None:
+    """Raise NotAllowed for the first action of the role that the actor does not hold there."""
     for name in role.actions:
         if not gate.can(actor, Action(name), target):
             raise NotAllowed(user=actor, action=Action(name), target=target)

@@ -6,6 +6,7 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from portal.api.access import ExplainView, PreviewView
+from portal.api.access_requests import AccessRequestView
 from portal.api.audit_events import AuditEventView
 from portal.api.broken_glass import BrokenGlassView
 from portal.api.clusters import ClusterView
@@ -31,6 +32,7 @@ _router.register("segments", SegmentView, "segment")
 _router.register("teams", TeamView, "team")
 _router.register("roles", RoleView, "role")
 _router.register("grants", GrantView, "grant")
+_router.register("access-requests", AccessRequestView, "access-request")
 _router.register("users", UserView, "user")
 _router.register("jobs", JobView, "job")
 _router.register("broken-glass", BrokenGlassView, "broken-glass")

@@ -7,9 +7,11 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404
 from django.urls import reverse
+from django.utils import timezone
 
 from access import gate
 from access.actions import Action
+from access.models import AccessRequest
 from inventory.models import Segment
 from jobs.approvals import approval_rules_set, broken_glass_acknowledge, job_approve, job_reject
 from jobs.models import BrokenGlass, Job
@@ -34,9 +36,16 @@ class Approvals(Page):
         user: Any = self.request.user
         jobs = Job.objects.visible_to(user).filter(state=State.AWAITING_APPROVAL).select_related(*_RELATED)
         waiting = list(jobs.order_by("approval__expires_at"))
+        asked = AccessRequest.objects.visible_to(user).filter(
+            verdict=AccessRequest.Verdict.WAITING, expires_at__gt=timezone.now()
+        )
         broken = BrokenGlass.objects.visible_to(user).filter(acknowledged_at=None)
         return super().get_context_data(
             waiting=[(job, may_decide(job, user)) for job in waiting],
+            asked=[
+                (request, request.user_id != user.pk and gate.can(user, Action.APPROVE, request.target))
+                for request in asked.select_related("user", "role", "segment", "vm", "host", "cluster")
+            ],
             broken=broken.select_related("job__vm", "job__requested_by"),
             may_acknowledge=gate.can(user, Action.READ_AUDIT),
             **kwargs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from portal.pages import (
+    access_requests,
     approvals,
     dashboard,
     grants,
@@ -39,6 +40,10 @@ urlpatterns = [
     path("vms/<int:pk>/power/<slug:verb>/", operations.PowerPage.as_view(), name="vm-power"),
     path("vms/<int:pk>/segment/", vm_segment.AssignSegment.as_view(), name="vm-segment"),
     path("vms/<int:pk>/access/", vm_access.VMAccess.as_view(), name="vm-access"),
+    path("vms/<int:pk>/access/ask/", access_requests.AskOnVM.as_view(), name="vm-ask"),
+    path("segments/<int:pk>/access/ask/", access_requests.AskOnSegment.as_view(), name="segment-ask"),
+    path("approvals/access/<int:pk>/give/", access_requests.GiveForAWhile.as_view(), name="access-give"),
+    path("approvals/access/<int:pk>/refuse/", access_requests.RefuseAccess.as_view(), name="access-refuse"),
     path("jobs/", jobs.JobList.as_view(), name="job-list"),
     path("jobs/<uuid:pk>/", jobs.JobDetail.as_view(), name="job-detail"),
     path("jobs/<uuid:pk>/live/", jobs.JobLive.as_view(), name="job-live"),

@@ -44,7 +44,10 @@ def test_access_points_upwards_only_by_these_foreign_keys():
     }
     targets = {"Segment": "segment", "VM": "vm", "Host": "host", "Cluster": "cluster"}
     rows = {f"{who}{name}Permission.content_object -> inventory.{name}" for who in ("User", "Team") for name in targets}
-    assert upward == rows | {f"Grant.{field} -> inventory.{name}" for name, field in targets.items()}
+    scopes = {
+        f"{model}.{targets[name]} -> inventory.{name}" for model in ("Grant", "AccessRequest") for name in targets
+    }
+    assert upward == rows | scopes
 
 
 def test_the_driver_catches_libvirts_error_in_one_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.test import Client
 from django.urls import reverse
 
-from access.models import Effect, Grant, Membership
+from access.models import AccessRequest, Effect, Grant, Membership
 from audit.models import AuditEvent
 from tests import factories as make
 from tests.pages.conftest import Estate, browser, seen
@@ -85,3 +85,36 @@ def test_a_denial_is_shown_as_what_takes(owner: Client, estate: Estate) -> None:
 def test_a_vm_that_is_not_seen_has_no_such_page(estate: Estate) -> None:
     stranger = browser(make.user("stranger"))
     assert stranger.get(reverse("vm-access", args=[estate.vm.pk])).status_code == 404
+
+
+def test_access_is_asked_for_and_given_for_a_while(owner: Client, viewer: Client, estate: Estate) -> None:
+    ask = reverse("vm-ask", args=[estate.vm.pk])
+    offered = {role.slug for role in viewer.get(ask).context["form"].fields["role"].queryset}
+    assert "viewer" not in offered
+    fields = {"role": make.role("operator").pk, "hours": 3, "reason": "the closing"}
+    assert viewer.post(ask, fields | {"hours": 999}).status_code == 400
+    assert viewer.post(ask, fields).status_code == 302
+    waiting = seen(viewer.get(reverse("approvals"))).text
+    assert "For somebody else to decide" in waiting
+    listed = seen(owner.get(reverse("approvals")))
+    assert "asks to be Operator on vm ledger-app for 3 hours" in listed.text
+    request = AccessRequest.objects.get()
+    give = reverse("access-give", args=[request.pk])
+    assert give in listed.links
+    assert "Gains: Power on, off, reboot" in seen(owner.post(give, {"preview": "1"})).text
+    assert not Grant.objects.filter(request=request).exists()
+    assert owner.post(give, {"note": ""}).status_code == 302
+    assert Grant.objects.get(request=request).expires_at is not None
+    assert "Nobody asks" in seen(owner.get(reverse("approvals"))).text
+
+
+def test_a_request_is_turned_down(owner: Client, viewer: Client, estate: Estate) -> None:
+    fields = {"role": make.role("operator").pk, "hours": 3, "reason": "the closing"}
+    viewer.post(reverse("segment-ask", args=[estate.ledger.pk]), fields)
+    request = AccessRequest.objects.get()
+    refuse = reverse("access-refuse", args=[request.pk])
+    assert viewer.get(refuse).status_code == 403
+    assert owner.post(refuse, {"reason": ""}).status_code == 400
+    assert owner.post(refuse, {"reason": "not needed"}).status_code == 302
+    request.refresh_from_db()
+    assert (request.verdict, request.note) == ("refused", "not needed")

@@ -40,6 +40,10 @@ EXPECTED = {
     "job-cancel": (404, 403, 200, 200, 200, 403),
     "job-approve": (404, 403, 403, 200, 200, 403),
     "job-reject": (404, 403, 403, 200, 200, 403),
+    "vm-ask": (404, 200, 200, 200, 200, 200),
+    "segment-ask": (404, 200, 200, 200, 200, 200),
+    "access-give": (404, 404, 404, 200, 200, 403),
+    "access-refuse": (404, 404, 404, 200, 200, 403),
     "approvals": (200, 200, 200, 200, 200, 200),
     "broken-glass-acknowledge": (403, 403, 403, 403, 403, 200),
     "host-list": (200, 200, 200, 200, 200, 200),
@@ -68,10 +72,13 @@ def addresses(estate: Estate) -> dict[str, str]:
     membership = estate.team.memberships.create(user=member)
     grant = make.grant(estate.team, "viewer", estate.ledger)
     job = make.job(estate.vm, by=member, state=State.QUEUED)
+    asked = make.access_request(member, "operator", estate.ledger)
     arguments: dict[str, list[Any]] = {
         "vm-revert": [estate.vm.pk, estate.later.pk],
         "vm-snapshot-delete": [estate.vm.pk, estate.later.pk],
         "broken-glass-acknowledge": [BrokenGlass.objects.create(job=job, reason="a fire").pk],
+        "access-give": [asked.pk],
+        "access-refuse": [asked.pk],
         "vm-power": [estate.vm.pk, "reboot"],
         "segment-revoke": [estate.ledger.pk, grant.pk],
         "team-member-remove": [estate.team.pk, membership.pk],
