@@ -10,10 +10,11 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
-from access.gate import Actor
+from access.actions import Action
+from access.gate import Actor, System
 from hypervisor.types import PowerState
 from inventory.models import NIC, VM, Host, Segment, Snapshot
-from jobs.models import Job
+from jobs.models import BrokenGlass, Job
 from jobs.states import State
 
 #: For how long a job that failed is news.
@@ -35,7 +36,7 @@ class Finding:
 
 def findings(user: Actor, counts: dict[str, int]) -> list[Finding]:
     """Everything that needs somebody; `counts` are those of `vm_counts`."""
-    return [*_host_findings(user), *_vm_findings(counts), *_job_findings(user)]
+    return [*_host_findings(user), *_approval_findings(user), *_vm_findings(counts), *_job_findings(user)]
 
 
 def _host_findings(user: Actor) -> list[Finding]:
@@ -79,6 +80,21 @@ def _vm_findings(counts: dict[str, int]) -> list[Finding]:
     ]
 
 
+def _approval_findings(user: Actor) -> list[Finding]:
+    """What waits for a decision that is this user's to make, and what went ahead without one."""
+    found = []
+    broken = BrokenGlass.objects.visible_to(user).filter(acknowledged_at=None).count()
+    if broken:
+        said = "went ahead without the approval needed, and no auditor has looked at it yet."
+        found.append(Finding("bad", _jobs(broken, said, said), reverse("approvals")))
+    own = {} if isinstance(user, System) else {"requested_by": user}
+    waiting = Job.objects.visible_to(user, Action.APPROVE).filter(state=State.AWAITING_APPROVAL).exclude(**own).count()
+    if waiting:
+        said = _jobs(waiting, "waits for your approval.", "wait for your approval.")
+        found.append(Finding("warn", said, reverse("approvals")))
+    return found
+
+
 def _job_findings(user: Actor) -> list[Finding]:
     failed = Job.objects.visible_to(user).filter(
         state__in=[State.FAILED, State.ERRORED], finished_at__gte=timezone.now() - RECENT
@@ -86,8 +102,12 @@ def _job_findings(user: Actor) -> list[Finding]:
     count = failed.count()
     if not count:
         return []
-    text = f"{count} job{'' if count == 1 else 's'} failed in the last 24 hours."
+    text = _jobs(count, "failed in the last 24 hours.", "failed in the last 24 hours.")
     return [Finding("warn", text, f"{reverse('job-list')}?state=ended_badly")]
+
+
+def _jobs(count: int, one: str, many: str) -> str:
+    return f"1 job {one}" if count == 1 else f"{count} jobs {many}"
 
 
 def _sentence(count: int, one: str, many: str) -> str:

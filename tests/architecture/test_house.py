@@ -45,7 +45,9 @@ def test_access_points_upwards_only_by_these_foreign_keys():
     targets = {"Segment": "segment", "VM": "vm", "Host": "host", "Cluster": "cluster"}
     rows = {f"{who}{name}Permission.content_object -> inventory.{name}" for who in ("User", "Team") for name in targets}
     scopes = {
-        f"{model}.{targets[name]} -> inventory.{name}" for model in ("Grant", "AccessRequest") for name in targets
+        f"{model}.{field} -> inventory.{name}"
+        for model in ("Grant", "AccessRequest")
+        for name, field in targets.items()
     }
     assert upward == rows | scopes
 

@@ -11,6 +11,7 @@ from django.urls import reverse
 from access.gate import SYSTEM
 from jobs.approvals import approval_rules_set
 from jobs.models import BrokenGlass, Job
+from jobs.services import job_submit
 from jobs.states import State
 from tests import factories as make
 from tests.pages.conftest import Estate, browser, seen
@@ -96,3 +97,17 @@ def test_the_rules_are_set_from_above(estate: Estate, owner: Client) -> None:
     page = seen(owner.get(reverse("segment-detail", args=[estate.ledger.pk]))).text
     assert "Force off" in page
     assert admin.post(address, {"operations": ["fly"]}).status_code == 400
+
+
+def test_the_list_costs_the_same_however_much_waits(ruled: Estate, owner: Client, statements: Any) -> None:
+    mara = make.user_with("maintainer", ruled.ledger)
+    vera = make.user_with("viewer", ruled.ledger)
+    for _ in range(2):
+        job_submit(actor=mara, operation="snapshot.revert", target=ruled.vm, params={"snapshot": "golden"})
+        make.access_request(vera, "operator", ruled.vm)
+    few = statements(owner, reverse("approvals"))
+    for _ in range(8):
+        job_submit(actor=mara, operation="snapshot.revert", target=ruled.vm, params={"snapshot": "golden"})
+        make.access_request(vera, "operator", ruled.vm)
+    assert statements(owner, reverse("approvals")) == few
+    assert few <= 14
