@@ -74,7 +74,9 @@ def explain_for(actor: Actor, user: User, action: Action, target: Any = None) ->
 
 
 def who_may(target: Any) -> list[tuple[User, set[Action]]]:
-    """Everybody who holds anything on an object, with what they hold, by name. One statement for each person."""
+    """Everybody to whom some grant speaks about an object, with what they hold there now, by name; nothing, for who is
+    denied or whose grant has ended. Two statements for each person.
+    """
     people = Q(pk__in=EverythingPermission.objects.values("user"))
     people |= Q(memberships__team__in=EverythingPermission.objects.exclude(group=None).values("group"))
     for scope, key in gate.reach(target) or []:
@@ -82,8 +84,7 @@ def who_may(target: Any) -> list[tuple[User, set[Action]]]:
         people |= Q(pk__in=of_user.objects.filter(content_object=key).values("user"))
         people |= Q(memberships__team__in=of_team.objects.filter(content_object=key).values("group"))
     users = User.objects.filter(people, is_active=True).distinct().order_by("username")
-    held = [(user, gate.held_on(user, target)) for user in users]
-    return [(user, actions) for user, actions in held if actions]
+    return [(user, gate.held_on(user, target)) for user in users]
 
 
 def _links(user: User, action: Action, target: Any) -> list[Link]:

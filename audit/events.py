@@ -52,6 +52,9 @@ class EventAction(models.TextChoices):
     VM_VANISHED = "vm.vanished", "VM no longer seen on any host"
     VM_MOVED = "vm.moved", "VM seen on another host"
 
+    VM_CHANGED_OUTSIDE = "vm.changed_outside", "VM changed outside the portal"
+    VM_CHANGE_ACKNOWLEDGED = "vm.change_acknowledged", "Change from outside acknowledged"
+
     JOB_SUBMITTED = "job.submitted", "Job submitted"
     JOB_SCHEDULED = "job.scheduled", "Job scheduled"
     JOB_QUEUED = "job.queued", "Job queued"

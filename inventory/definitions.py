@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from hypervisor.types import GuestDefinition, SnapshotInfo
+from inventory.changes import Kind, change_noted, difference
 from inventory.models import NIC, VM, SegmentNetwork, Snapshot
 from inventory.snapshot_marks import unmarked
 
 
 @transaction.atomic
 def definition_observed(vm: VM, definition: GuestDefinition, asked_at: datetime) -> None:
-    """Take in a VM's definition, replacing its NICs by those it has now."""
+    """Take in a VM's definition, replacing its NICs by those it has now; what differs from the one read before is noted
+    as a change.
+    """
+    before = _facts(vm) if vm.definition_observed_at is not None else None
     vm.title, vm.description = definition.title[:255], definition.description
     vm.virt_type, vm.machine = definition.virt_type, definition.machine[:60]
     vm.autostart, vm.persistent = definition.autostart, definition.persistent
@@ -34,13 +39,34 @@ def definition_observed(vm: VM, definition: GuestDefinition, asked_at: datetime)
         facts = {"source_kind": nic.source_kind[:20], "source": nic.source[:100], "model": nic.model[:30]}
         NIC.objects.update_or_create(vm=vm, mac=nic.mac, defaults=facts)
     nic_findings_refresh([vm.pk])
+    if before is not None:
+        was, is_now = difference(before, _facts(vm))
+        if is_now:
+            change_noted(vm, Kind.DEFINITION, asked_at, host=vm.host, before=was, after=is_now)
+
+
+def _facts(vm: VM) -> dict[str, Any]:
+    """What of a definition is watched: not what a host fills in by itself at each start."""
+    return {
+        "title": vm.title,
+        "description": vm.description,
+        "machine": vm.machine,
+        "autostart": vm.autostart,
+        "persistent": vm.persistent,
+        "disks": sorted([disk["target"], disk["source"], disk["read_only"]] for disk in vm.disks),
+        "nics": sorted([nic.mac, nic.source_kind, nic.source] for nic in vm.nics.all()),
+    }
 
 
 @transaction.atomic
-def snapshots_observed(vm: VM, snapshots: Sequence[SnapshotInfo], asked_at: datetime) -> None:
+def snapshots_observed(
+    vm: VM, snapshots: Sequence[SnapshotInfo], asked_at: datetime, *, is_first: bool = False
+) -> None:
     """Take in a VM's snapshots. One that is no longer listed is marked missing, not dropped: a job may bring it
-    back.
+    back. What came and went since the reading before is noted as changes; at the first reading all of it is merely
+    found.
     """
+    known = set(vm.snapshots.filter(missing_since=None).values_list("name", flat=True))
     for info in snapshots:
         facts = {
             "description": unmarked(info.description),
@@ -56,7 +82,13 @@ def snapshots_observed(vm: VM, snapshots: Sequence[SnapshotInfo], asked_at: date
         Snapshot.objects.update_or_create(vm=vm, name=info.name, defaults=facts)
     names = [info.name for info in snapshots]
     gone = Snapshot.objects.filter(vm=vm, observed_at__lt=asked_at, missing_since=None).exclude(name__in=names)
+    lost = list(gone.values_list("name", flat=True))
     gone.update(missing_since=asked_at, is_current=False)
+    if not is_first:
+        for name in sorted(set(names) - known):
+            change_noted(vm, Kind.SNAPSHOT_TAKEN, asked_at, host=vm.host, after={"snapshot": name})
+        for name in lost:
+            change_noted(vm, Kind.SNAPSHOT_GONE, asked_at, host=vm.host, before={"snapshot": name})
 
 
 def nic_findings_refresh(vm_ids: Iterable[int] | None = None) -> None:

@@ -18,6 +18,7 @@ from access.gate import SYSTEM
 from audit.events import EventAction
 from audit.record import record
 from hypervisor.types import GuestState, PowerState
+from inventory.changes import Kind, change_noted
 from inventory.derive import Placement, Seen, placement
 from inventory.models import VM, Host, Sighting
 
@@ -116,13 +117,15 @@ def _derive_batch(uuids: list[UUID]) -> None:
 def _save(vm: VM | None, uuid: UUID, row: Sighting, verdict: Placement) -> None:
     is_new = vm is None
     vm = vm or VM(uuid=uuid)
-    old_host, was_missing = vm.host_id, vm.missing_since is not None
+    old_host, was_missing, old_state = vm.host_id, vm.missing_since is not None, vm.power_state
     vm.host_id, vm.power_state, vm.state_reason = verdict.host_id, verdict.state, verdict.reason
     vm.is_split, vm.observed_at = verdict.is_split, verdict.observed_at
     vm.missing_since = (vm.missing_since or timezone.now()) if verdict.is_missing else None
     if not verdict.is_missing:
         vm.name, vm.memory_mib, vm.vcpus = row.name, row.memory_mib, row.vcpus
     vm.save()
+    if not is_new:
+        _note_changes(vm, row, old_host, old_state, was_missing=was_missing)
     if is_new:
         record(
             EventAction.VM_DISCOVERED, target=vm, actor=SYSTEM, after={"host": row.host.name, "state": vm.power_state}
@@ -133,6 +136,20 @@ def _save(vm: VM | None, uuid: UUID, row: Sighting, verdict: Placement) -> None:
         record(
             EventAction.VM_MOVED, target=vm, actor=SYSTEM, before={"host_id": old_host}, after={"host": vm.host.name}
         )
+
+
+def _note_changes(vm: VM, row: Sighting, old_host: int | None, old_state: str, *, was_missing: bool) -> None:
+    """What this reading found different from the one before."""
+    is_missing, at = vm.missing_since is not None, row.observed_at
+    if is_missing or was_missing:
+        if is_missing != was_missing:
+            change_noted(vm, Kind.VANISHED if is_missing else Kind.RETURNED, at, host=row.host)
+        return
+    if old_host != vm.host_id:
+        change_noted(vm, Kind.MOVED, at, host=row.host, before={"host_id": old_host}, after={"host": row.host.name})
+    if PowerState.UNKNOWN.value not in (old_state, vm.power_state) and old_state != vm.power_state:
+        states = {"before": {"state": old_state}, "after": {"state": vm.power_state}}
+        change_noted(vm, Kind.POWER, at, host=row.host, **states)
 
 
 def _seen(row: Sighting) -> Seen:

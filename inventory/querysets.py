@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from access.querysets import ScopedQuerySet
 
 if TYPE_CHECKING:
-    from inventory.models import VM, Cluster, Host, Segment, Snapshot  # noqa: F401 - type parameters
+    from inventory.models import VM, Cluster, Host, SeenChange, Segment, Snapshot  # noqa: F401 - type parameters
 
 
 class ClusterQuerySet(ScopedQuerySet["Cluster"]):
@@ -29,4 +29,8 @@ class VMQuerySet(ScopedQuerySet["VM"]):
 
 
 class SnapshotQuerySet(ScopedQuerySet["Snapshot"]):
+    scopes = {"vm": ("vm_id",), "segment": ("vm__segment_id",)}
+
+
+class SeenChangeQuerySet(ScopedQuerySet["SeenChange"]):
     scopes = {"vm": ("vm_id",), "segment": ("vm__segment_id",)}

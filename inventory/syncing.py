@@ -101,7 +101,7 @@ def definitions_read(host: Host, connection: Hypervisor) -> int:
 
 def vm_details_read(vm: VM, connection: Hypervisor) -> None:
     """One VM's definition and snapshots, now. A VM that is busy or just left is passed over: the next pass reads it."""
-    asked_at = timezone.now()
+    asked_at, is_first = timezone.now(), vm.definition_observed_at is None
     try:
         definition = connection.guest_definition(str(vm.uuid))
         snapshots = connection.list_snapshots(str(vm.uuid))
@@ -111,4 +111,4 @@ def vm_details_read(vm: VM, connection: Hypervisor) -> None:
         log.info("details of %s were not read: %s", vm, error)
         return
     definition_observed(vm, definition, asked_at)
-    snapshots_observed(vm, snapshots, asked_at)
+    snapshots_observed(vm, snapshots, asked_at, is_first=is_first)

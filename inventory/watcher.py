@@ -19,6 +19,7 @@ from hypervisor import connect
 from hypervisor.errors import HypervisorError
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import MARK_NAMESPACE, EventKind, GuestEvent
+from inventory.changes import events_noted
 from inventory.models import VM, Host
 from inventory.syncing import guest_read, guests_read, host_facts_read, host_unreachable, vm_details_read
 
@@ -101,6 +102,7 @@ class HostWatch(threading.Thread):
     def _take_in(self, connection: Hypervisor, events: list[GuestEvent]) -> None:
         """Read each guest that was spoken of once, whatever number of events told of it."""
         telling = [event for event in events if not _says_nothing(event)]
+        events_noted(self.host, telling)
         changed = {event.uuid for event in telling if event.kind in CHANGES_DETAILS}
         for uuid in dict.fromkeys(event.uuid for event in telling):
             guest_read(self.host, connection, uuid)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from access.gate import SYSTEM
 from audit.context import acting_as
 from jobs.approvals import expire_unapproved
+from jobs.attribution import attribute
 from jobs.errors import Fenced
 from jobs.models import Job
 from jobs.queue import nudge
@@ -28,13 +29,14 @@ NUDGE_AGAIN_AFTER = timedelta(seconds=5)
 
 def sweep() -> dict[str, int]:
     """One pass: reap lost leases, take up lost jobs that are due, nudge forgotten ones, end what
-    nobody approved. Returns how many of each."""
+    nobody approved, attribute what was seen to change. Returns how many of each."""
     with acting_as(SYSTEM, via="system"):
         return {
             "reaped": reap(),
             "taken_up": take_up(),
             "nudged": nudge_forgotten(),
             "expired": expire_unapproved(),
+            "outside": attribute(),
         }
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from access.actions import Action
 from access.gate import Actor, System
 from hypervisor.types import PowerState
-from inventory.models import NIC, VM, Host, Segment, Snapshot
+from inventory.models import NIC, VM, Host, SeenChange, Segment, Snapshot
 from jobs.models import BrokenGlass, Job
 from jobs.states import State
 
@@ -22,6 +22,9 @@ RECENT = timedelta(hours=24)
 
 HAS_BASELINE = Exists(Snapshot.objects.filter(vm=OuterRef("pk"), is_baseline=True, missing_since=None))
 HAS_FOREIGN_NIC = Exists(NIC.objects.filter(vm=OuterRef("pk"), foreign_segment__isnull=False))
+HAS_OUTSIDE_CHANGE = Exists(
+    SeenChange.objects.filter(vm=OuterRef("pk"), verdict=SeenChange.Verdict.OUTSIDE, acknowledged_at=None)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def vm_counts(user: Actor) -> dict[str, int]:
     seen = Q(missing_since__isnull=True)
     counted: dict[str, int] = (
         VM.objects.visible_to(user)
-        .annotate(has_baseline=HAS_BASELINE, has_foreign_nic=HAS_FOREIGN_NIC)
+        .annotate(has_baseline=HAS_BASELINE, has_foreign_nic=HAS_FOREIGN_NIC, has_outside_change=HAS_OUTSIDE_CHANGE)
         .aggregate(
             total=Count("pk"),
             running=Count("pk", filter=Q(power_state=PowerState.RUNNING.value)),
@@ -61,6 +64,7 @@ def vm_counts(user: Actor) -> dict[str, int]:
             split=Count("pk", filter=Q(is_split=True)),
             foreign_nic=Count("pk", filter=Q(has_foreign_nic=True)),
             no_baseline=Count("pk", filter=Q(has_baseline=False) & seen),
+            changed_outside=Count("pk", filter=Q(has_outside_change=True)),
         )
     )
     return counted
@@ -69,6 +73,7 @@ def vm_counts(user: Actor) -> dict[str, int]:
 def _vm_findings(counts: dict[str, int]) -> list[Finding]:
     said = [
         ("split", "bad", "is run by two hosts at once", "are run by two hosts at once"),
+        ("changed_outside", "bad", "was changed outside the portal", "were changed outside the portal"),
         ("foreign_nic", "bad", "is on a network of another segment", "are on networks of other segments"),
         ("missing", "warn", "is not seen on any host", "are not seen on any host"),
         ("no_baseline", "warn", "has no baseline to fall back to", "have no baseline to fall back to"),

@@ -27,7 +27,7 @@ class VMAccess(Page):
         vm: VM = visible_or_404(self.request, VM.objects.select_related("segment"), self.kwargs["pk"])
         sees_others = gate.can(user, Action.READ_AUDIT) or gate.can(user, Action.GRANT, vm)
         people = who_may(vm) if sees_others else [(user, gate.held_on(user, vm))]
-        asked = self._asked(user)
+        asked = self._asked(user, [person for person, _held in people])
         return super().get_context_data(
             vm=vm,
             sees_others=sees_others,
@@ -39,13 +39,18 @@ class VMAccess(Page):
             **kwargs,
         )
 
-    def _asked(self, user: User) -> tuple[User, Action] | None:
-        """The question in the address, if there is one. Raises Http404 for one about nobody, or no action."""
+    def _asked(self, user: User, shown: list[User]) -> tuple[User, Action] | None:
+        """The question in the address, if there is one. Raises Http404 for one about nobody that the user sees, here
+        or elsewhere, or about no action.
+        """
         who, what = self.request.GET.get("user", str(user.pk)), self.request.GET.get("action", "")
         if not what:
             return None
-        person = User.objects.filter(pk=int(who)).first() if is_id(who) else None
-        if person is None or what not in Action.values:
+        if not is_id(who) or what not in Action.values:
+            raise Http404
+        person = next((person for person in shown if person.pk == int(who)), None)
+        person = person or User.objects.visible_to(user).filter(pk=int(who)).first()
+        if person is None:
             raise Http404
         return person, Action(what)
 

@@ -114,12 +114,15 @@ def test_everybody_who_holds_something_is_listed(finance, ledger):
     make.grant(direct, "operator", ledger)
     make.grant(make.team(members=[through_team]), "viewer", finance)
     make.grant(auditor, "auditor")
+    denied = make.user(username="d")
+    make.grant(denied, "operator", ledger, effect=Effect.DENY)
     make.user_with("owner", make.segment())
     make.grant(make.user(is_active=False), "owner", finance)
-    assert [(user, Action.POWER in held) for user, held in who_may(ledger)] == [
-        (through_team, False),
-        (direct, True),
-        (auditor, False),
+    assert [(user, Action.POWER in held, bool(held)) for user, held in who_may(ledger)] == [
+        (through_team, False, True),
+        (direct, True, True),
+        (auditor, False, True),
+        (denied, False, False),
     ]
 
 

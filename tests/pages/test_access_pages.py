@@ -32,7 +32,8 @@ def test_others_see_only_themselves(viewer: Client, estate: Estate) -> None:
     page = seen(viewer.get(address))
     assert "olga" not in page.text
     assert "no grant gives it" in seen(viewer.get(address, {"action": "power"})).text
-    assert viewer.get(address, {"user": olga.pk, "action": "power"}).status_code == 403
+    # Whoever sees only themselves learns nothing of others, not even that they are there.
+    assert viewer.get(address, {"user": olga.pk, "action": "power"}).status_code == 404
 
 
 def test_a_question_about_nobody_is_a_404(owner: Client, estate: Estate) -> None:

@@ -1,0 +1,107 @@
+"""Whose doing was it? Each change that was seen is a job's, or nobody's here: then it is recorded and alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from access import gate
+from access.actions import Action
+from access.gate import SYSTEM, Actor, System
+from audit.events import EventAction
+from audit.record import record
+from inventory.models import VM, SeenChange
+from jobs.errors import NotAdmitted
+from jobs.models import Job
+
+Kind, Verdict = SeenChange.Kind, SeenChange.Verdict
+
+#: How long a change waits to be attributed: the job's own rows and the hosts' other announcements may come after it.
+GRACE = timedelta(seconds=5)
+#: How long before its start and after its end a job explains what is seen.
+BEFORE, AFTER = timedelta(seconds=1), timedelta(seconds=15)
+#: What a reading finds is told by an announcement of about the same time.
+SAME_TIME = timedelta(seconds=30)
+#: Changes handled in one pass.
+BATCH = 500
+
+_POWER = frozenset({Kind.STARTED, Kind.STOPPED, Kind.SUSPENDED, Kind.RESUMED, Kind.REBOOTED, Kind.CRASHED, Kind.POWER})
+_PAUSE = frozenset({Kind.SUSPENDED, Kind.RESUMED, Kind.POWER})
+_EVERYTHING = frozenset(Kind)
+
+#: What each operation brings about on its VM.
+EXPLAINS: Mapping[str, frozenset[SeenChange.Kind]] = MappingProxyType(
+    {
+        "vm.start": frozenset({Kind.STARTED, Kind.RESUMED, Kind.POWER}),
+        "vm.shutdown": frozenset({Kind.STOPPED, Kind.POWER}),
+        "vm.force_off": frozenset({Kind.STOPPED, Kind.POWER}),
+        "vm.reboot": _POWER,
+        "snapshot.create": _PAUSE | {Kind.SNAPSHOT_TAKEN},
+        "snapshot.delete": frozenset({Kind.SNAPSHOT_GONE}),
+        "snapshot.revert": _POWER | {Kind.DEFINITION, Kind.METADATA},
+        "vm.patch": _EVERYTHING - {Kind.MOVED, Kind.VANISHED, Kind.RETURNED},
+        "vm.migrate": _EVERYTHING - {Kind.REBOOTED, Kind.CRASHED},
+    }
+)
+
+
+def attribute() -> int:
+    """Attribute what was seen long enough ago. Returns how many changes came from outside."""
+    waiting = SeenChange.objects.filter(verdict=Verdict.OPEN, seen_at__lte=timezone.now() - GRACE)
+    outside = 0
+    for change in waiting.select_related("vm__segment").order_by("seen_at", "pk")[:BATCH]:
+        with transaction.atomic():
+            verdict = _verdict(change)
+            if not SeenChange.objects.filter(pk=change.pk, verdict=Verdict.OPEN).update(verdict=verdict):
+                continue  # another sweeper was quicker
+            if verdict == Verdict.OUTSIDE:
+                outside += 1
+                facts = {"change": change.kind, "host": change.host_name, "seen_at": change.seen_at.isoformat()}
+                record(
+                    EventAction.VM_CHANGED_OUTSIDE,
+                    target=change.vm,
+                    actor=SYSTEM,
+                    before=change.before,
+                    after=change.after,
+                    detail=facts | {"by": "outside the portal"},
+                )
+    return outside
+
+
+@transaction.atomic
+def changes_acknowledge(*, actor: Actor, vm: VM, note: str = "") -> int:
+    """Take note of what was changed on a VM from outside. Returns how many changes that were.
+
+    Needs APPROVE on the VM, or READ_AUDIT on everything. Raises NotVisible, NotAllowed, NotAdmitted.
+    """
+    if not gate.can(actor, Action.READ_AUDIT):
+        gate.authorise(actor, Action.APPROVE, vm)
+    open_changes = SeenChange.objects.filter(vm=vm, verdict=Verdict.OUTSIDE, acknowledged_at=None)
+    by = None if isinstance(actor, System) else actor
+    count = open_changes.update(acknowledged_by=by, acknowledged_at=timezone.now(), note=note)
+    if not count:
+        raise NotAdmitted("nothing_open", f"Nothing that changed on {vm} from outside waits for somebody.")
+    record(EventAction.VM_CHANGE_ACKNOWLEDGED, target=vm, actor=actor, reason=note, detail={"changes": count})
+    return count
+
+
+def _verdict(change: SeenChange) -> SeenChange.Verdict:
+    explaining = [name for name, kinds in EXPLAINS.items() if change.kind in kinds]
+    begun = Q(started_at__lte=change.seen_at + BEFORE)
+    lasting = Q(finished_at=None) | Q(finished_at__gte=change.seen_at - AFTER)
+    if Job.objects.filter(begun, lasting, vm=change.vm_id, operation__in=explaining).exists():
+        return Verdict.JOB
+    if change.kind == Kind.POWER and _announced(change):
+        return Verdict.TOLD
+    return Verdict.OUTSIDE
+
+
+def _announced(change: SeenChange) -> bool:
+    """Whether a host's announcement tells of the same, with more detail."""
+    near = Q(seen_at__gte=change.seen_at - SAME_TIME, seen_at__lte=change.seen_at + SAME_TIME)
+    return SeenChange.objects.filter(near, vm=change.vm_id, kind__in=_POWER - {Kind.POWER}).exists()
