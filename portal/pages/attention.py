@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from access import gate
 from access.actions import Action
 from access.gate import Actor, System
+from audit import health
 from hypervisor.types import PowerState
 from inventory.models import NIC, VM, Host, SeenChange, Segment, Snapshot
 from jobs.models import BrokenGlass, Job
@@ -39,7 +42,28 @@ class Finding:
 
 def findings(user: Actor, counts: dict[str, int]) -> list[Finding]:
     """Everything that needs somebody; `counts` are those of `vm_counts`."""
-    return [*_host_findings(user), *_approval_findings(user), *_vm_findings(counts), *_job_findings(user)]
+    return [
+        *_record_findings(user),
+        *_host_findings(user),
+        *_approval_findings(user),
+        *_vm_findings(counts),
+        *_job_findings(user),
+    ]
+
+
+def _record_findings(user: Actor) -> list[Finding]:
+    """What endangers the record, for who may read it."""
+    if not gate.can(user, Action.READ_AUDIT):
+        return []
+    found = []
+    lag = health.sealing_lag()
+    if lag > health.LATE_SECONDS:
+        text = f"The record has not been sealed for {lag:.0f} s; see whether the sealer runs."
+        found.append(Finding("bad", text, reverse("admin:index")))
+    if health.room_is_short(settings.DATA_DIR):
+        text = "The disk that holds the record is nearly full; without room for its event nothing is done."
+        found.append(Finding("bad", text, reverse("admin:index")))
+    return found
 
 
 def _host_findings(user: Actor) -> list[Finding]:
