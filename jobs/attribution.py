@@ -27,6 +27,8 @@ GRACE = timedelta(seconds=5)
 BEFORE, AFTER = timedelta(seconds=1), timedelta(seconds=15)
 #: What a reading finds is told by an announcement of about the same time.
 SAME_TIME = timedelta(seconds=30)
+#: What is a job's own is kept this long: the record has the job's effects, and this is only how they looked.
+KEPT = timedelta(days=7)
 #: Changes handled in one pass.
 BATCH = 500
 
@@ -70,6 +72,8 @@ def attribute() -> int:
                     after=change.after,
                     detail=facts | {"by": "outside the portal"},
                 )
+    past = SeenChange.objects.filter(verdict__in=[Verdict.JOB, Verdict.TOLD], seen_at__lt=timezone.now() - KEPT)
+    past.delete()
     return outside
 
 

@@ -139,6 +139,17 @@ def test_a_job_explains_nothing_long_after_its_end(estate):
     assert later(seconds=6) == 1
 
 
+def test_what_was_a_jobs_own_is_forgotten_after_a_week_and_what_was_not_is_kept(estate):
+    assert estate.do("vm.force_off").state == State.SUCCEEDED
+    later(seconds=6)
+    announced(estate, EventKind.REBOOTED)
+    later(seconds=6)
+    assert kinds("job")
+    SeenChange.objects.update(seen_at=timezone.now() - timedelta(days=8))
+    attribute()
+    assert (kinds("job"), kinds("outside")) == ([], ["rebooted"])
+
+
 def test_another_vms_job_explains_nothing(estate):
     other = make.vm(segment=estate.segment, host=estate.hosts[0])
     job = make.job(other, by=estate.user, operation="vm.force_off", state=State.RUNNING)
