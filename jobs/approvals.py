@@ -17,10 +17,10 @@ from access.errors import Refused
 from access.gate import SYSTEM, Actor, System
 from audit.events import EventAction
 from audit.record import record
-from inventory.models import Segment
+from inventory.models import ApprovalRule, Segment
 from jobs.errors import InvalidRequest, InvalidTransition, NotAdmitted, OperationFailed
 from jobs.locking import lock
-from jobs.models import Approval, ApprovalRule, BrokenGlass, Job
+from jobs.models import Approval, BrokenGlass, Job
 from jobs.operations.registry import OPERATIONS, operation_named
 from jobs.queue import nudge_on_commit
 from jobs.states import State

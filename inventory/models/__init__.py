@@ -2,9 +2,20 @@
 
 from inventory.models.changes import SeenChange
 from inventory.models.hosts import Cluster, Host
-from inventory.models.segments import Segment, SegmentNetwork
+from inventory.models.segments import ApprovalRule, Segment, SegmentNetwork
 from inventory.models.sightings import Sighting
 from inventory.models.snapshots import Snapshot
 from inventory.models.vms import NIC, VM
 
-__all__ = ["NIC", "VM", "Cluster", "Host", "SeenChange", "Segment", "SegmentNetwork", "Sighting", "Snapshot"]
+__all__ = [
+    "NIC",
+    "VM",
+    "ApprovalRule",
+    "Cluster",
+    "Host",
+    "SeenChange",
+    "Segment",
+    "SegmentNetwork",
+    "Sighting",
+    "Snapshot",
+]

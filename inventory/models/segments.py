@@ -41,3 +41,20 @@ class SegmentNetwork(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ApprovalRule(models.Model):
+    """In this segment, this operation of jobs needs somebody else's approval."""
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="approval_rules")
+    operation = models.CharField(max_length=40)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["segment", "operation"]
+        constraints = [
+            models.UniqueConstraint(fields=["segment", "operation"], name="one_rule_per_segment_and_operation")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operation} in {self.segment} needs approval"

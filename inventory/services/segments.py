@@ -51,11 +51,17 @@ def segment_set_networks(*, actor: Actor, segment: Segment, networks: Sequence[s
 
 @transaction.atomic
 def vm_assign_segment(*, actor: Actor, vm: VM, segment: Segment | None, reason: str = "") -> VM:
-    """Put a VM into a segment, or into none. Needs ASSIGN_SEGMENT on the VM and on the segment it goes to."""
+    """Put a VM into a segment, or into none. Needs ASSIGN_SEGMENT on the VM and on the segment it goes to.
+
+    Out of a segment with approval rules, it needs GRANT on everything: who is bound by the rules does not carry a VM
+    out of their reach.
+    """
     vm = VM.objects.select_for_update(of=("self",)).select_related("segment").get(pk=vm.pk)
     gate.authorise(actor, Action.ASSIGN_SEGMENT, vm)
     if segment is not None:
         gate.authorise(actor, Action.ASSIGN_SEGMENT, segment)
+    if vm.segment is not None and vm.segment != segment and vm.segment.approval_rules.exists():
+        gate.authorise(actor, Action.GRANT)
     before = vm.segment.name if vm.segment else None
     vm.segment = segment
     vm.save(update_fields=["segment"])

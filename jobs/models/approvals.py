@@ -1,30 +1,12 @@
-"""Four eyes: which operations need a second person, who decided, and who went ahead without."""
+"""Four eyes: what waits for a second person, who decided, and who went ahead without."""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
 
-from inventory.models import Segment
 from jobs.models.jobs import Job
 from jobs.querysets import BrokenGlassQuerySet
-
-
-class ApprovalRule(models.Model):
-    """In this segment, this operation needs somebody else's approval."""
-
-    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="approval_rules")
-    operation = models.CharField(max_length=40)
-
-    class Meta:
-        default_permissions = ()
-        ordering = ["segment", "operation"]
-        constraints = [
-            models.UniqueConstraint(fields=["segment", "operation"], name="one_rule_per_segment_and_operation")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.operation} in {self.segment} needs approval"
 
 
 class Approval(models.Model):

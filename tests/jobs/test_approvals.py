@@ -12,6 +12,7 @@ from access.models import Grant
 from access.services.grants import grant_revoke
 from audit.events import EventAction
 from audit.models import AuditEvent
+from inventory.services.segments import vm_assign_segment
 from jobs import sweeper
 from jobs.approvals import approval_rules_set, broken_glass_acknowledge, job_approve, job_reject
 from jobs.errors import InvalidRequest, InvalidTransition, NotAdmitted, TargetBusy
@@ -195,3 +196,15 @@ def test_the_rules_are_not_for_those_who_are_bound_by_them(estate, owner):
     before = AuditEvent.objects.count()
     approval_rules_set(actor=admin, segment=estate.segment, operations=["vm.force_off", "vm.patch"])
     assert AuditEvent.objects.count() == before  # nothing changed, nothing to tell
+
+
+def test_a_vm_is_not_carried_out_of_reach_of_the_rules(ruled):
+    """An owner of two segments would else move it, act, and move it back."""
+    free = make.segment()
+    owner = make.user_with("owner", ruled.segment)
+    make.grant(owner, "owner", free)
+    with pytest.raises(NotAllowed):
+        vm_assign_segment(actor=owner, vm=ruled.vm, segment=free)
+    with pytest.raises(NotAllowed):
+        vm_assign_segment(actor=owner, vm=ruled.vm, segment=None)
+    vm_assign_segment(actor=make.user_with("administrator"), vm=ruled.vm, segment=free)
