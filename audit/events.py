@@ -30,7 +30,7 @@ class EventAction(models.TextChoices):
     ROLE_DELETED = "role.deleted", "Role deleted"
     GRANT_CREATED = "grant.created", "Grant created"
     GRANT_REVOKED = "grant.revoked", "Grant revoked"
-    ACCESS_REQUESTED = "access_request.made", "Access asked for"
+    ACCESS_REQUEST_MADE = "access_request.made", "Access asked for"
     ACCESS_REQUEST_GRANTED = "access_request.granted", "Access given for a while"
     ACCESS_REQUEST_REFUSED = "access_request.refused", "Access turned down"
     ACCESS_REQUEST_WITHDRAWN = "access_request.withdrawn", "Request for access withdrawn"

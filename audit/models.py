@@ -119,6 +119,15 @@ class AuditEvent(AppendOnlyModel):
             models.Index(fields=["object_uuid", "id"], name="audit_event_uuid"),
             models.Index(fields=["segment_id", "id"], name="audit_event_segment"),
             models.Index(fields=["job_id", "id"], name="audit_event_job"),
+            # With these, every filter of the auditors' list reads one index, newest first.
+            models.Index(fields=["actor_name", "id"], name="audit_event_who"),
+            models.Index(fields=["on_behalf_of_id", "id"], name="audit_event_behalf"),
+            models.Index(fields=["object_type", "id"], name="audit_event_noun"),
+            models.Index(fields=["object_name", "id"], name="audit_event_what"),
+            models.Index(fields=["segment_name", "id"], name="audit_event_where"),
+            models.Index(fields=["request_id", "id"], name="audit_event_request"),
+            models.Index(fields=["outcome", "id"], name="audit_event_outcome"),
+            models.Index(fields=["via", "id"], name="audit_event_via"),
         ]
 
     def __str__(self) -> str:

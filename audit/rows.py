@@ -38,6 +38,13 @@ class SealedRow(NamedTuple):
     event: Sequence[Any] | None
 
 
+class Entry(NamedTuple):
+    """An event with its seal; without one while it waits for the sealer, without an event where that is gone."""
+
+    seal: SealedRow | None
+    event: Sequence[Any] | None
+
+
 class Backlog(NamedTuple):
     """The events without a seal: how many, and the text of the oldest one's time."""
 
@@ -84,6 +91,34 @@ def sealed_after(sequence: int, limit: int) -> list[SealedRow]:
     tables = f"{_PAGE_OF_SEALS} LEFT JOIN {_EVENT_OF_SEAL[connection.vendor]}"
     found = _fetch(f"SELECT {seal}, {_events()} FROM {tables} ORDER BY s.sequence", [sequence, limit])
     return [SealedRow._make((*row[:6], row[6:] if row[6 + _ID] is not None else None)) for row in found]
+
+
+def entries(ids: Sequence[int]) -> list[Entry]:
+    """The events of these ids, by id, each with its seal."""
+    if not ids:
+        return []
+    seal = ", ".join(_column("s", name) for name in _SEAL_COLUMNS)
+    places = ", ".join(["%s"] * len(ids))
+    tables = "audit_auditevent e LEFT JOIN audit_auditseal s ON s.event_id = e.id"
+    statement = f"SELECT {seal}, {_events()} FROM {tables} WHERE e.id IN ({places}) ORDER BY e.id"
+    found = _fetch(statement, list(ids))
+    return [Entry(SealedRow._make((*row[:6], row[6:])) if row[0] is not None else None, row[6:]) for row in found]
+
+
+def not_sealed_by(
+    head: int, *, after: int, through: int, since: datetime | None, until: datetime | None, limit: int
+) -> list[tuple[Any, ...]]:
+    """Events that no seal up to number `head` covers: ids above `after` up to `through`, `since` <= at < `until`."""
+    conditions = ["NOT EXISTS (SELECT 1 FROM audit_auditseal s WHERE s.event_id = e.id AND s.sequence <= %s)"]
+    conditions += ["e.id > %s", "e.id <= %s"]
+    parameters: list[Any] = [head, after, through]
+    for condition, moment in (("e.at >= %s", since), ("e.at < %s", until)):
+        if moment is not None:
+            conditions.append(condition)
+            parameters.append(connection.ops.adapt_datetimefield_value(moment))
+    where = " AND ".join(conditions)
+    statement = f"SELECT {_events()} FROM audit_auditevent e WHERE {where} ORDER BY e.id LIMIT %s"
+    return _fetch(statement, [*parameters, limit])
 
 
 def backlog() -> Backlog:

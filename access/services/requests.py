@@ -42,7 +42,7 @@ def access_request(*, actor: User, role: Role, target: Any, hours: int, reason: 
         **{scope: target},
     )  # fmt: skip
     facts = {"role": role.slug, "scope": request.scope_label, "hours": hours}
-    record(EventAction.ACCESS_REQUESTED, target=request, actor=actor, reason=request.reason, after=facts)
+    record(EventAction.ACCESS_REQUEST_MADE, target=request, actor=actor, reason=request.reason, after=facts)
     return request
 
 

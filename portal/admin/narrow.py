@@ -14,7 +14,7 @@ from django.utils.text import smart_split, unescape_string_literal
 
 from audit.events import ActorKind, EventAction, Outcome, Via
 from audit.models import AuditEvent
-from audit.selectors import events_about_person, events_matching
+from audit.selectors import about_person, containing
 
 #: The filters that compare one column, the most selective first. The first one that is given chooses the index; the
 #: others are compared row by row. (Without statistics a database can't know that "refused" is rare and "ok" is not.)
@@ -25,15 +25,17 @@ COLUMNS = {
     "object_uuid": "object_uuid",
     "object_id": "object_id",
     "object_name": "object_name",
+    "outcome": "outcome",
     "who": "actor_name",
     "segment_id": "segment_id",
     "segment": "segment_name",
     "action": "action",
     "object_type": "object_type",
     "via": "via",
-    "outcome": "outcome",
     "actor_kind": "actor_kind",
 }
+#: What is too common to choose the index by.
+COMMON = (Outcome.OK, Outcome.INTENT)
 
 
 def _choice(label: str, choices: list[tuple[str, str]]) -> forms.ChoiceField:
@@ -104,12 +106,12 @@ class Narrow(admin.ListFilter):
 def narrowed(events: QuerySet[AuditEvent], asked: dict[str, Any]) -> QuerySet[AuditEvent]:
     """The events that the form's fields describe."""
     given = {column: asked[name] for name, column in COLUMNS.items() if asked[name] not in (None, "")}
-    first = next(iter(given), None)
+    first = next((column for column in given if given[column] not in COMMON), next(iter(given), None))
     # An object's id names one only together with its type, and the two share an index.
     leading = {"object_id", "object_type"} if first == "object_id" else {first}
     person = asked["person"]
     if person:
-        events = events.filter(pk__in=events_about_person(person).values("pk"))
+        events = events.filter(about_person(person))
         leading = set()
     for column, value in given.items():
         events = events.filter(**{column: value}) if column in leading else _compared(events, column, value)
@@ -122,7 +124,7 @@ def searched(events: QuerySet[AuditEvent], words: str) -> QuerySet[AuditEvent]:
         quoted = len(word) > 1 and word[0] in "\"'" and word[0] == word[-1]
         term = unescape_string_literal(word) if quoted else word
         if term:
-            events = events.filter(pk__in=events_matching(term).values("pk"))
+            events = events.filter(containing(term))
     return events
 
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, register_converter, reverse
 from django.urls.converters import StringConverter
 from django.utils.formats import localize
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.timezone import localtime
 
 from access import gate
@@ -77,7 +77,8 @@ class AuditEvents(ReadOnlyAdmin):
         may_export = gate.can(request.user, Action.EXPORT)  # type: ignore[arg-type]
         answer = super().changelist_view(request, {**(extra_context or {}), "may_export": may_export})
         if answer.status_code == 200:
-            record_alone(EventAction.AUDIT_READ, detail={"page": "list", "query": dict(request.GET.items())})
+            query = {name: value for name, value in request.GET.items() if value}
+            record_alone(EventAction.AUDIT_READ, detail={"page": "list", "query": query})
         return answer
 
     def change_view(
@@ -106,7 +107,7 @@ class AuditEvents(ReadOnlyAdmin):
         """Links to the events of the same object, people, job and request."""
         events = reverse("admin:audit_auditevent_changelist", current_app=self.admin_site.name)
         links = [(f"{events}?{urlencode(query)}", text) for text, query in _timelines(event)]
-        return format_html_join(format_html(" · "), '<a href="{}">{}</a>', links) or self.get_empty_value_display()
+        return format_html_join(" · ", '<a href="{}">{}</a>', links) or self.get_empty_value_display()
 
     @admin.display(description="Sealed")
     def seal(self, event: AuditEvent) -> str:

@@ -50,7 +50,7 @@ def test_what_is_granted_holds_for_the_hours_asked_and_ends_by_the_clock(vm, vic
     past = timezone.now() - timedelta(milliseconds=1)
     UserVMPermission.objects.filter(grant=request.grant).update(expires_at=past)
     assert not gate.can(vic, Action.PATCH, vm)
-    told = AuditEvent.objects.filter(action__in=[EventAction.ACCESS_REQUESTED, EventAction.ACCESS_REQUEST_GRANTED])
+    told = AuditEvent.objects.filter(action__in=[EventAction.ACCESS_REQUEST_MADE, EventAction.ACCESS_REQUEST_GRANTED])
     assert [event.actor_name for event in told.order_by("pk")] == ["vic", "olga"]
 
 

@@ -80,6 +80,18 @@ def test_every_list_and_a_page_of_each_noun(browser):
     assert browser.complaints == []
 
 
+def test_the_record_is_narrowed_and_printed(browser):
+    page = browser.open("/admin/audit/auditevent/")
+    page.fill("#id_object_name", "web-1")
+    page.click("form.narrow input[type=submit]")
+    assert "object_name=web-1" in page.url
+    assert page.input_value("#id_object_name") == "web-1"
+    page.click("text=Evidence to print")
+    assert "object_name = web-1" in page.inner_text("dl")
+    assert page.evaluate("getComputedStyle(document.querySelector('table')).borderCollapse") == "collapse"
+    assert browser.complaints == []
+
+
 def test_the_apis_page_describes_and_tries(browser):
     page = browser.open("/api/v1/docs/")
     page.wait_for_selector(".opblock", timeout=30_000)
