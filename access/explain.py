@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Q
@@ -68,9 +69,29 @@ def explain_for(actor: Actor, user: User, action: Action, target: Any = None) ->
 
     Raises NotVisible, NotAllowed.
     """
-    if not gate.can(actor, Action.READ_AUDIT):
-        gate.authorise(actor, Action.VIEW if actor == user else Action.GRANT, target)
-    return explain(user, action, target)
+    if gate.can(actor, Action.READ_AUDIT):
+        return explain(user, action, target)
+    gate.authorise(actor, Action.VIEW if actor == user else Action.GRANT, target)
+    return explain(user, action, target) if actor == user else _as_seen_by(actor, explain(user, action, target))
+
+
+def _as_seen_by(actor: Actor, found: Explanation) -> Explanation:
+    """Without the grants that the one who asks does not see: on a segment of which they know one VM, say."""
+    seen = set(Grant.objects.visible_to(actor).values_list("pk", flat=True))
+    links = [link for link in found.links if link.grant.pk in seen]
+    if len(links) == len(found.links):
+        return found
+    holds = "holds" if found.allowed else "does not hold"
+    where = "everything" if found.target is None else found.target
+    sentence = f"{found.user} {holds} “{found.action.label}” on {where}, by a grant that you do not see."
+    return replace(found, links=links, sentence=sentence)
+
+
+def held_until(user: User, action: Action, target: Any = None) -> datetime | None:
+    """When the last grant ends that gives somebody an action; None when one has no end."""
+    links = [link for link in _links(user, action, target) if link.counts and not link.denies]
+    ends = [link.grant.expires_at for link in links]
+    return max((end for end in ends if end is not None), default=None) if None not in ends else None
 
 
 def who_may(target: Any) -> list[tuple[User, set[Action]]]:

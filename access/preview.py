@@ -16,11 +16,14 @@ from django.db.models import Q
 
 from access import gate
 from access.actions import Action
+from access.errors import InvalidAccessRequest
 from access.gate import Actor, System
 from access.models import Grant, Team, User
 
 #: What a preview looks at, in the order in which it is shown.
 _KINDS = ("Segment", "VM", "Host", "Cluster")
+#: Objects times people, beyond which a preview would hold up everybody else's work.
+MOST_ANSWERS = 20_000
 #: Objects asked about at once; a statement names each of them.
 _BATCH = 500
 
@@ -47,12 +50,14 @@ def differences(
 
     Raises what the change itself raises, refusals before all.
     """
+    objects = _objects(actor, list(grants))
+    if len(objects) * len(users) > MOST_ANSWERS:
+        raise InvalidAccessRequest(f"Too much to show: {len(objects)} objects for {len(users)} people.")
     with transaction.atomic():
-        objects = _objects(actor, list(grants))
-        before = [_held(user, objects) for user in users]
         change()
         after = [_held(user, objects) for user in users]
         transaction.set_rollback(True)
+    before = [_held(user, objects) for user in users]  # as it was, and is again
     found = []
     for user, had, has in zip(users, before, after, strict=True):
         for target, held in has.items():

@@ -21,6 +21,9 @@ def definition_observed(vm: VM, definition: GuestDefinition, asked_at: datetime)
     """Take in a VM's definition, replacing its NICs by those it has now; what differs from the one read before is noted
     as a change.
     """
+    vm = VM.objects.select_for_update(of=("self",)).get(pk=vm.pk)
+    if vm.definition_observed_at is not None and vm.definition_observed_at > asked_at:
+        return  # somebody who asked later was quicker
     before = _facts(vm) if vm.definition_observed_at is not None else None
     vm.title, vm.description = definition.title[:255], definition.description
     vm.virt_type, vm.machine = definition.virt_type, definition.machine[:60]
@@ -66,6 +69,9 @@ def snapshots_observed(
     back. What came and went since the reading before is noted as changes; at the first reading all of it is merely
     found.
     """
+    vm = VM.objects.select_for_update(of=("self",)).get(pk=vm.pk)
+    if vm.definition_observed_at is not None and vm.definition_observed_at > asked_at:
+        return
     known = set(vm.snapshots.filter(missing_since=None).values_list("name", flat=True))
     for info in snapshots:
         facts = {

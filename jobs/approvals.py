@@ -102,6 +102,13 @@ def job_reject(*, actor: Actor, job: Job, reason: str) -> Job:
     )
 
 
+def withdrawn(job: Job) -> None:
+    """A job that is cancelled asks for no approval any more."""
+    Approval.objects.filter(job=job, verdict=Approval.Verdict.WAITING).update(
+        verdict=Approval.Verdict.WITHDRAWN, decided_at=timezone.now()
+    )
+
+
 def refuse_other_than_approved(job: Job) -> None:
     """Before a job begins: what was approved is what will be done, whoever has had a hand in its row since.
 

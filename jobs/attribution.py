@@ -51,6 +51,17 @@ EXPLAINS: Mapping[str, frozenset[SeenChange.Kind]] = MappingProxyType(
     }
 )
 
+#: Which announcements tell of a state that a reading found.
+_TELLING: Mapping[str, frozenset[SeenChange.Kind]] = MappingProxyType(
+    {
+        "running": frozenset({Kind.STARTED, Kind.RESUMED}),
+        "paused": frozenset({Kind.SUSPENDED}),
+        "shut_off": frozenset({Kind.STOPPED, Kind.CRASHED}),
+        "crashed": frozenset({Kind.CRASHED}),
+        "suspended": frozenset({Kind.SUSPENDED}),
+    }
+)
+
 
 def attribute() -> int:
     """Attribute what was seen long enough ago. Returns how many changes came from outside."""
@@ -98,7 +109,9 @@ def _verdict(change: SeenChange) -> SeenChange.Verdict:
     explaining = [name for name, kinds in EXPLAINS.items() if change.kind in kinds]
     begun = Q(started_at__lte=change.seen_at + BEFORE)
     lasting = Q(finished_at=None) | Q(finished_at__gte=change.seen_at - AFTER)
-    if Job.objects.filter(begun, lasting, vm=change.vm_id, operation__in=explaining).exists():
+    # A job that was refused before its first effect brought nothing about.
+    acting = Job.objects.filter(begun, lasting, vm=change.vm_id, operation__in=explaining, journal__began=True)
+    if acting.exists():
         return Verdict.JOB
     if change.kind == Kind.POWER and _announced(change):
         return Verdict.TOLD
@@ -107,5 +120,6 @@ def _verdict(change: SeenChange) -> SeenChange.Verdict:
 
 def _announced(change: SeenChange) -> bool:
     """Whether a host's announcement tells of the same, with more detail."""
+    telling = _TELLING.get(change.after.get("state", ""), frozenset())
     near = Q(seen_at__gte=change.seen_at - SAME_TIME, seen_at__lte=change.seen_at + SAME_TIME)
-    return SeenChange.objects.filter(near, vm=change.vm_id, kind__in=_POWER - {Kind.POWER}).exists()
+    return SeenChange.objects.filter(near, vm=change.vm_id, kind__in=telling).exists()

@@ -13,7 +13,7 @@ from access.gate import Actor, System
 from audit.context import current
 from audit.events import EventAction
 from audit.record import record
-from jobs.approvals import ask_for_approval, break_glass, digest_of, needs_approval
+from jobs.approvals import ask_for_approval, break_glass, digest_of, needs_approval, withdrawn
 from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition
 from jobs.locking import lock
 from jobs.models import Job
@@ -37,13 +37,14 @@ def job_submit(
     """Accept work on a target: authorise, admit, lock, insert, record, and nudge a worker on commit.
 
     Work that needs approval waits for it instead, without a lock; with a `break_glass_reason`, who could approve it
-    for others goes ahead alone, which alarms.
+    for others goes ahead alone, which alarms. With an `idempotency_key` that the actor used before for the same
+    request, returns that job, marked `is_replay`.
 
-    With an `idempotency_key` that the actor used before for the same request, returns that job, marked `is_replay`.
     Raises NotVisible, NotAllowed, InvalidRequest, NotAdmitted, TargetBusy, IdempotencyMismatch.
     """
     kind = operation_named(operation)
-    digest = digest_of(operation, target, params)
+    alone = break_glass_reason.strip()
+    digest = digest_of(operation, target, {"params": params, "break_glass": True} if alone else params)
     earlier = _earlier(actor, idempotency_key, digest)
     if earlier is not None:
         return earlier
@@ -53,16 +54,11 @@ def job_submit(
     cleaned = kind.clean(params or {})
     kind.admit(actor, target, cleaned)
     must_ask = needs_approval(actor, kind.name, target)
-    waits = must_ask and not break_glass_reason.strip()
+    waits = must_ask and not alone
     job = _new(actor, kind, target, cleaned, waits)
     job.idempotency_key, job.request_digest = idempotency_key, digest
-    try:
-        with transaction.atomic():
-            job.save(force_insert=True)
-    except IntegrityError:
-        earlier = _earlier(actor, idempotency_key, digest)  # the same request, committed meanwhile by another process
-        if earlier is None:
-            raise
+    earlier = _insert(job, actor)
+    if earlier is not None:
         return earlier
     if waits:
         ask_for_approval(job)
@@ -70,11 +66,24 @@ def job_submit(
         lock(job, kind.lock_targets(target))
     facts = {"operation": job.operation, "target": job.target_name, "params": cleaned, "state": job.state}
     record(EventAction.JOB_SUBMITTED, target=job, actor=actor, after=facts)
-    if must_ask and not waits:
-        break_glass(actor, job, break_glass_reason.strip())
+    if must_ask and alone:
+        break_glass(actor, job, alone)
     if not waits:
         nudge_on_commit(job)
     return job
+
+
+def _insert(job: Job, actor: Actor) -> Job | None:
+    """Insert a new job; instead returns the same request's job, if another process committed it meanwhile."""
+    try:
+        with transaction.atomic():
+            job.save(force_insert=True)
+    except IntegrityError:
+        earlier = _earlier(actor, job.idempotency_key, job.request_digest)
+        if earlier is None:
+            raise
+        return earlier
+    return None
 
 
 def _new(actor: Actor, kind: Operation, target: Any, params: dict[str, Any], waits: bool) -> Job:
@@ -108,11 +117,12 @@ def job_cancel(*, actor: Actor, job: Job, reason: str = "") -> Job:
     asked: dict[str, Any] = {"cancel_requested_at": timezone.now(), "cancel_requested_by": actor.username}
     if job.state in LEASED:
         return advance(job, State.CANCELLING, reason=reason, **asked)
-    if job.state == State.LOST:
+    if job.state == State.LOST or (job.state == State.QUEUED and job.attempts):
         Job.objects.filter(pk=job.pk).update(**asked)  # the worker that takes it up again will stop it
         record(EventAction.JOB_CANCEL_REQUESTED, target=job, actor=actor, reason=reason)
         job.refresh_from_db()
         return job
+    withdrawn(job)
     return advance(
         job, State.CANCELLED, reason=reason, error_code="cancelled",
         error_message=f"Cancelled by {actor.username} before it began.", **asked,

@@ -46,7 +46,9 @@ def reap() -> int:
     count = 0
     for job in Job.objects.filter(state__in=LEASED, heartbeat_at__lt=stale):
         why = f"The worker {job.worker} stopped answering."
-        count += _try(job, State.LOST, reason=why, error_message=why, not_before=None)
+        # A job that takes its workers with it is not given to the next one at once.
+        pause = timedelta(seconds=min(2 ** (job.attempts - 1) - 1, 60))
+        count += _try(job, State.LOST, reason=why, error_message=why, not_before=timezone.now() + pause)
     return count
 
 

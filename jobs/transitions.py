@@ -12,6 +12,7 @@ from audit.record import record
 from jobs.errors import Fenced, InvalidTransition
 from jobs.models import Job, JobLock
 from jobs.states import LEASED, TERMINAL, State, allowed
+from jobs.storable import storable
 
 _EVENTS: dict[State, tuple[EventAction, Outcome]] = {
     State.SCHEDULED: (EventAction.JOB_SCHEDULED, Outcome.OK),
@@ -45,6 +46,7 @@ def advance(
     current = State(job.state)
     if not allowed(current, to):
         raise InvalidTransition(f"A job that is {current.label.lower()} cannot become {to.label.lower()}.")
+    changes = storable(changes)
     now = timezone.now()
     if to is State.RUNNING:
         changes = {
@@ -95,6 +97,7 @@ def release(job: Job, to: State, **changes: Any) -> Job:
 
 def write(job: Job, **changes: Any) -> None:
     """Write columns of a job that this worker runs. Raises Fenced when it is no longer this worker's."""
+    changes = storable(changes)
     changed = Job.objects.filter(pk=job.pk, fence=job.fence, state__in=LEASED).update(**changes)
     if not changed:
         raise Fenced(f"{job} is no longer ours")

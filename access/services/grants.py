@@ -13,6 +13,7 @@ from django.utils import timezone
 from access import gate
 from access.actions import Action
 from access.errors import InvalidAccessRequest, NotAllowed
+from access.explain import held_until
 from access.gate import Actor, System
 from access.models import Effect, EverythingPermission, Grant, Role, Team, User
 from access.models.grants import SCOPES
@@ -46,6 +47,7 @@ def grant_create(
     gate.authorise(actor, Action.GRANT, target)
     if effect == Effect.ALLOW:
         refuse_more_than_held(actor, role, target)
+        _refuse_longer_than_held(actor, role, target, expires_at)
     return grant_write(
         author=actor,
         holder=holder,
@@ -132,6 +134,17 @@ def refuse_more_than_held(actor: Actor, role: Role, target: Any) -> None:
     for name in role.actions:
         if not gate.can(actor, Action(name), target):
             raise NotAllowed(user=actor, action=Action(name), target=target)
+
+
+def _refuse_longer_than_held(actor: Actor, role: Role, target: Any, expires_at: datetime | None) -> None:
+    """What somebody holds for a while, they give for no longer; else an hour's access would make itself permanent."""
+    if isinstance(actor, System):
+        return
+    needed = {Action.GRANT, *(Action(name) for name in role.actions)}
+    ends = [end for action in needed if (end := held_until(actor, action, target)) is not None]
+    if ends and (expires_at is None or expires_at > min(ends)):
+        until = f"{min(ends):%Y-%m-%d %H:%M} UTC"
+        raise InvalidAccessRequest(f"You hold that yourself until {until}; give it no longer.", field="expires_at")
 
 
 def _facts(grant: Grant) -> dict[str, object]:

@@ -35,6 +35,8 @@ def access_request(*, actor: User, role: Role, target: Any, hours: int, reason: 
         raise InvalidAccessRequest(f"Ask for 1 to {LONGEST_HOURS} hours.", field="hours")
     if not reason.strip():
         raise InvalidAccessRequest("Say what it is for.", field="reason")
+    if Action.GRANT in role.actions:
+        raise InvalidAccessRequest("A role that gives access to others is not given for a while.", field="role")
     if {Action(name) for name in role.actions} <= gate.held_on(actor, target):
         raise InvalidAccessRequest(f"You hold all of {role} on {target} already.", field="role")
     request = AccessRequest.objects.create(
@@ -54,7 +56,11 @@ def access_request_grant(*, actor: Actor, request: AccessRequest, note: str = ""
     NotVisible, NotAllowed, InvalidAccessRequest.
     """
     request = _open(actor, request)
+    if not gate.can(request.user, Action.VIEW, request.target):
+        raise InvalidAccessRequest(f"{request.user} does not see {request.target} any more; give a grant instead.")
     refuse_more_than_held(actor, request.role, request.target)
+    if Action.GRANT in request.role.actions:
+        raise InvalidAccessRequest("A role that gives access to others is not given for a while.", field="role")
     ends = timezone.now() + timedelta(hours=request.hours)
     request.grant = grant_write(
         author=actor,

@@ -218,6 +218,11 @@ class JobContext:
             outcome = Outcome.UNKNOWN if error.retryable else Outcome.FAILED
             self._tell(EventAction.EFFECT_OUTCOME, outcome, facts | {"error": error.code, "message": str(error)})
             raise
+        except Exception as error:
+            outcome = Outcome.FAILED if isinstance(error, OperationFailed) else Outcome.UNKNOWN
+            code = getattr(error, "code", type(error).__name__)
+            self._tell(EventAction.EFFECT_OUTCOME, outcome, facts | {"error": code, "message": str(error)})
+            raise
         self._tell(EventAction.EFFECT_OUTCOME, Outcome.OK, facts)
         return value
 

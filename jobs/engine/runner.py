@@ -8,7 +8,7 @@ import socket
 import threading
 import traceback
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -32,8 +32,12 @@ log = logging.getLogger(__name__)
 
 #: A job whose outcome stays unknown is taken up again after 2, 4, 8 ... seconds, at most this long apart,
 LONGEST_PAUSE = timedelta(seconds=60)
-#: and given up after this long: it then fails, saying that a person must look.
+#: and given up when it has been unknown for this long: it then fails, saying that a person must look.
 GIVE_UP_AFTER = timedelta(hours=1)
+#: An attempt that lasted this long before it became unknown again had got on: the hour begins anew.
+HAD_GOT_ON = timedelta(minutes=5)
+#: A job that has lost this many workers is what kills them.
+MOST_ATTEMPTS = 100
 
 
 def worker_name() -> str:
@@ -89,6 +93,8 @@ def _carry_out(context: JobContext) -> None:
 
 def _phases(context: JobContext) -> None:
     operation, job = context.operation, context.job
+    if job.attempts > MOST_ATTEMPTS:
+        raise OutcomeUnknown(f"{job.attempts} workers were lost over this job.")
     began = bool(job.journal.get("began"))
     if not began:
         context.check_cancel()
@@ -131,13 +137,23 @@ def _take_up_later(context: JobContext, why: str) -> None:
     """Leave the job to the sweeper: locks stay, and it resumes from its journal when the host answers again."""
     job = context.job
     now = timezone.now()
-    if job.started_at is not None and now - job.started_at > GIVE_UP_AFTER:
+    if now - _unknown_since(context, now) > GIVE_UP_AFTER or job.attempts > MOST_ATTEMPTS:
         message = f"The outcome could not be established: {why} Look at the VM on its hosts before working on it."
         end = {"error_code": "outcome_unknown", "error_message": message, "phase": "done"}
         _release(context, State.FAILED, reason=message, **end)
         return
     pause = min(timedelta(seconds=2**job.attempts), LONGEST_PAUSE)
     _release(context, State.LOST, reason=why, not_before=now + pause, error_message=why)
+
+
+def _unknown_since(context: JobContext, now: datetime) -> datetime:
+    """Since when the outcome is unknown without a break, noted for the next attempt."""
+    noted = context.job.journal.get("unknown")
+    since, last = map(datetime.fromisoformat, noted) if noted else (now, now)
+    if now - last > HAD_GOT_ON:
+        since = now
+    context.note(unknown=[since.isoformat(), now.isoformat()])
+    return since
 
 
 def _release(context: JobContext, state: State, **changes: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils import timezone
 
 from jobs.models import Job, Step
+from jobs.storable import storable
 
 _CHANGING = ("title", "phase", "state", "detail", "finished_at")
 _LONGEST_DETAIL = 10_000
@@ -31,9 +32,9 @@ class Steps:
         return step
 
     def close(self, step: Step, state: Step.State, detail: str) -> None:
-        """End a step with what was found, which may be a guest's words: NUL, which PostgreSQL refuses, is shown."""
+        """End a step with what was found."""
         step.state, step.finished_at = state, timezone.now()
-        step.detail = detail[:_LONGEST_DETAIL].replace("\0", "\N{SYMBOL FOR NULL}")
+        step.detail = storable(detail[:_LONGEST_DETAIL])
         self._changed[step.name] = step
 
     def abandon(self) -> None:

@@ -17,6 +17,7 @@ class Approval(models.Model):
         APPROVED = "approved", "Approved"
         REJECTED = "rejected", "Rejected"
         EXPIRED = "expired", "Nobody decided in time"
+        WITHDRAWN = "withdrawn", "Withdrawn"
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="approval")
     digest = models.CharField(max_length=64)

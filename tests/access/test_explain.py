@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from access import gate, preview
 from access.actions import Action
-from access.errors import NotAllowed, NotVisible
+from access.errors import InvalidAccessRequest, NotAllowed, NotVisible
 from access.explain import explain, explain_for, who_may
 from access.gate import SYSTEM
 from access.models import Effect, Grant, Membership, UserSegmentPermission
@@ -199,3 +199,20 @@ def test_a_preview_names_nothing_that_its_reader_does_not_see(finance, ledger):
     found = preview.of_membership(lead, team, anna, lambda: member_add(actor=lead, team=team, user=anna))
     assert elsewhere not in {d.target for d in found}
     assert ledger in {d.target for d in found}
+
+
+def test_an_explanation_names_no_grant_that_its_reader_does_not_see(finance, ledger):
+    """Who owns one VM learns nothing of the segment it is in."""
+    anna, owner = make.user_with("maintainer", finance), make.user_with("owner", ledger)
+    answer = explain_for(owner, anna, Action.REVERT, ledger)
+    assert (answer.allowed, answer.links) == (True, [])
+    assert "finance" not in answer.sentence
+    assert "that you do not see" in answer.sentence
+
+
+def test_a_preview_of_too_much_is_refused(finance, ledger, monkeypatch):
+    monkeypatch.setattr(preview, "MOST_ANSWERS", 1)
+    anna = make.user()
+    grant = make.grant(anna, "operator", finance)
+    with pytest.raises(InvalidAccessRequest):
+        preview.of_grant(SYSTEM, grant, lambda: grant_revoke(actor=SYSTEM, grant=grant))

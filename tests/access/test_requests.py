@@ -10,7 +10,8 @@ from django.utils import timezone
 from access import gate
 from access.actions import Action
 from access.errors import InvalidAccessRequest, NotAllowed, NotVisible
-from access.models import AccessRequest, Grant, UserVMPermission
+from access.models import AccessRequest, Effect, Grant, UserVMPermission
+from access.services.grants import grant_create
 from access.services.requests import (
     LONGEST_HOURS,
     access_request,
@@ -55,14 +56,14 @@ def test_what_is_granted_holds_for_the_hours_asked_and_ends_by_the_clock(vm, vic
 
 
 def test_nobody_decides_about_themselves(vm, owner):
-    request = make.access_request(owner, "platform-operator", vm)
+    request = make.access_request(owner, "placement", vm)
     with pytest.raises(InvalidAccessRequest):
         access_request_grant(actor=owner, request=request)
     assert not Grant.objects.filter(request=request).exists()
 
 
 def test_nobody_gives_more_than_they_hold(vm, vic, owner):
-    request = make.access_request(vic, "platform-operator", vm)
+    request = make.access_request(vic, "placement", vm)
     with pytest.raises(NotAllowed):
         access_request_grant(actor=owner, request=request)
     request.refresh_from_db()
@@ -141,3 +142,36 @@ def test_a_request_that_makes_no_sense_is_refused(vm, vic, change):
     with pytest.raises(InvalidAccessRequest):
         access_request(actor=vic, **(asked | {"role": make.role(asked["role"])}))
     assert not AccessRequest.objects.exists()
+
+
+def test_the_right_to_give_on_is_not_given_for_a_while(vm, vic):
+    """An hour as an owner would else be enough to become one for ever."""
+    with pytest.raises(InvalidAccessRequest):
+        make.access_request(vic, "owner", vm)
+
+
+def test_what_is_held_for_a_while_is_given_no_longer(vm):
+    ends = timezone.now() + timedelta(hours=1)
+    owner, anna = make.user(), make.user()
+    make.grant(owner, "owner", vm, expires_at=ends)
+    give = {"actor": owner, "holder": anna, "role": make.role("operator"), "target": vm, "reason": "why not"}
+    for too_long in (None, ends + timedelta(seconds=1)):
+        with pytest.raises(InvalidAccessRequest):
+            grant_create(**give, expires_at=too_long)
+    assert grant_create(**give, expires_at=ends).expires_at == ends
+
+
+def test_who_lost_sight_of_it_meanwhile_is_not_given_it_back(vm, vic, owner):
+    request = make.access_request(vic, "operator", vm)
+    Grant.objects.filter(user=vic).delete()
+    with pytest.raises(InvalidAccessRequest):
+        access_request_grant(actor=owner, request=request)
+
+
+def test_a_denial_hides_requests_even_from_who_approves_everything(vm, vic):
+    request = make.access_request(vic, "operator", vm)
+    boss = make.user()
+    make.grant(boss, make.role_of("view", "approve"))
+    assert request in AccessRequest.objects.visible_to(boss)
+    make.grant(boss, "viewer", vm.segment, effect=Effect.DENY)
+    assert request not in AccessRequest.objects.visible_to(boss)

@@ -15,7 +15,7 @@ from audit.models import AuditEvent
 from inventory.services.segments import vm_assign_segment
 from jobs import sweeper
 from jobs.approvals import approval_rules_set, broken_glass_acknowledge, job_approve, job_reject
-from jobs.errors import InvalidRequest, InvalidTransition, NotAdmitted, TargetBusy
+from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition, NotAdmitted, TargetBusy
 from jobs.models import Approval, BrokenGlass, Job, JobLock
 from jobs.services import job_cancel, job_submit
 from jobs.states import State
@@ -208,3 +208,16 @@ def test_a_vm_is_not_carried_out_of_reach_of_the_rules(ruled):
     with pytest.raises(NotAllowed):
         vm_assign_segment(actor=owner, vm=ruled.vm, segment=None)
     vm_assign_segment(actor=make.user_with("administrator"), vm=ruled.vm, segment=free)
+
+
+def test_a_cancelled_request_is_withdrawn(ruled):
+    job = ruled.submit("snapshot.create", name="one")
+    job_cancel(actor=ruled.user, job=job)
+    assert Approval.objects.get(job=job).verdict == Approval.Verdict.WITHDRAWN
+
+
+def test_breaking_the_glass_is_another_request(ruled, owner):
+    ask = {"actor": owner, "operation": "snapshot.create", "target": ruled.vm, "params": {"name": "x"}}
+    job_submit(**ask, idempotency_key="k")
+    with pytest.raises(IdempotencyMismatch):
+        job_submit(**ask, idempotency_key="k", break_glass_reason="fire")

@@ -13,6 +13,7 @@ from audit.models import AuditEvent
 from hypervisor.connect import connect
 from hypervisor.types import EventKind, GuestEvent
 from inventory.changes import events_noted
+from inventory.definitions import definition_observed, snapshots_observed
 from inventory.models import VM, SeenChange
 from inventory.syncing import vm_details_read
 from jobs.attribution import EXPLAINS, attribute, changes_acknowledge
@@ -170,3 +171,32 @@ def test_it_is_acknowledged_by_who_may(estate):
     with pytest.raises(NotAdmitted):
         changes_acknowledge(actor=auditor, vm=estate.vm)
     assert AuditEvent.objects.get(action=EventAction.VM_CHANGE_ACKNOWLEDGED).reason == "the night shift"
+
+
+def test_a_job_that_was_refused_before_its_first_effect_explains_nothing(estate):
+    """Somebody cuts the power on the host, and asks for a reboot to have an excuse."""
+    job = estate.submit("vm.reboot")
+    connect(estate.hosts[0].uri).force_off(str(estate.vm.uuid))
+    announced(estate, EventKind.STOPPED)
+    assert estate.run(job).state == State.FAILED
+    assert later(seconds=6) == 1
+
+
+def test_an_announcement_of_something_else_does_not_hide_a_reading(estate):
+    connect(estate.hosts[0].uri).force_off(str(estate.vm.uuid))
+    announced(estate, EventKind.REBOOTED)
+    estate.sync()
+    later(seconds=6)
+    assert kinds() == ["rebooted", "power"]
+
+
+def test_an_old_reading_that_comes_late_changes_nothing(estate):
+    host = connect(estate.hosts[0].uri)
+    asked_at = timezone.now()
+    definition, snapshots = host.guest_definition(str(estate.vm.uuid)), host.list_snapshots(str(estate.vm.uuid))
+    host.set_autostart(str(estate.vm.uuid), True)
+    vm_details_read(VM.objects.get(pk=estate.vm.pk), host)
+    definition_observed(estate.vm, definition, asked_at)
+    snapshots_observed(estate.vm, snapshots, asked_at)
+    assert VM.objects.get(pk=estate.vm.pk).autostart
+    assert SeenChange.objects.filter(kind="definition").count() == 1

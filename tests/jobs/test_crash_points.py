@@ -19,11 +19,16 @@ from hypervisor.simulated_driver.machine import Upgrade
 from hypervisor.types import PowerState
 from inventory.models import VM, Snapshot
 from jobs import sweeper
+from jobs.engine import runner
 from jobs.engine.context import JobContext
 from jobs.engine.ledger import Ledger
+from jobs.errors import OperationFailed
 from jobs.models import Job, JobLock
 from jobs.operations.migrate import settle
+from jobs.operations.migrate.monitor import Monitor
 from jobs.operations.patch import operation as patch
+from jobs.operations.patch.guest import Guest
+from jobs.services import job_cancel
 from jobs.states import State
 
 
@@ -202,3 +207,62 @@ def test_a_power_operation_comes_to_its_end(estate, reaper, operation, state):
         whole(job)
         assert estate.do("vm.start").state == State.SUCCEEDED
     assert point > 5
+
+
+def test_a_job_that_was_taken_up_is_not_cancelled_before_it_is_settled(estate, reaper):
+    """Its dead worker may have left something half-done: whoever takes it up again has to see to that first."""
+    reaper.due, reaper.passed = 4, 0
+    job = estate.submit("snapshot.create", name="one")
+    with pytest.raises(Killed):
+        estate.run(job)
+    reaper.due = None
+    Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    sweeper.sweep()
+    job = job_cancel(actor=estate.user, job=Job.objects.get(pk=job.pk))
+    assert (job.state, JobLock.objects.count()) == (State.QUEUED, 1)
+    assert estate.run(job).is_over
+    whole(job)
+
+
+def test_a_watcher_that_fails_leaves_the_migration_to_the_next_attempt(estate, monkeypatch):
+    """The hypervisors go on without us: the snapshots are put back where the VM then is."""
+    assert estate.do("snapshot.create", name="base").state == State.SUCCEEDED
+    monkeypatch.setenv("SLIPWAY_SIM_SPEED", "5")  # long enough for a look at it
+    read = Monitor.read
+    monkeypatch.setattr(Monitor, "read", lambda monitor: 1 / 0)
+    job = estate.do("vm.migrate")
+    assert (job.state, JobLock.objects.count()) == (State.LOST, 1)
+    assert (intents(job, "migrate"), outcomes(job, "migrate")) == (1, 1)
+    monkeypatch.setattr(Monitor, "read", read)
+    Job.objects.filter(pk=job.pk).update(not_before=None)
+    sweeper.sweep()
+    job = estate.run(Job.objects.get(pk=job.pk))
+    assert job.state == State.SUCCEEDED, job.error_message
+    assert running_on(estate) == ["right"]
+    there = connect(estate.hosts[1].uri)
+    assert [info.name for info in there.list_snapshots(str(estate.vm.uuid))] == ["base"]
+
+
+def test_every_effect_that_fails_has_its_outcome(estate, monkeypatch):
+    """Also where the guest, and not the hypervisor, says no."""
+
+    def refuse(guest, argv, **_more):
+        if "update" in argv:
+            raise OperationFailed("guest_command_failed", "no\0 route to the archive")
+        return said(guest, argv)
+
+    said = Guest.said
+    monkeypatch.setattr(Guest, "said", refuse)
+    job = estate.do("vm.patch")
+    assert (job.state, job.error_code) == (State.FAILED, "guest_command_failed")
+    assert "no␀ route" in job.error_message
+    assert (intents(job, "guest_apt_update"), outcomes(job, "guest_apt_update")) == (1, 1)
+
+
+def test_a_job_that_loses_every_worker_ends(estate, monkeypatch):
+    monkeypatch.setattr(runner, "MOST_ATTEMPTS", 3)
+    job = estate.submit("snapshot.create", name="one")
+    Job.objects.filter(pk=job.pk).update(attempts=3)
+    job = estate.run(Job.objects.get(pk=job.pk))
+    assert (job.state, job.error_code) == (State.FAILED, "outcome_unknown")
+    assert not JobLock.objects.exists()

@@ -204,7 +204,7 @@ class Monitor:
             )
             self.downtime_ms, self._raised_at = move.downtime_ms, self.samples[-1].at
         elif move.do is Do.POSTCOPY:
-            self.context.effect(
+            self.context.undo_effect(
                 "migration_start_postcopy", lambda: connection.migration_start_postcopy(uuid), host=self.source
             )
             self._in_postcopy, self.trace.postcopy = True, time.monotonic()

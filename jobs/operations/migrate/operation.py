@@ -15,7 +15,7 @@ from hypervisor.types import MigrationProgress, MigrationSpec, PowerState, State
 from inventory.models import VM, Host
 from inventory.syncing import guest_read, vm_details_read
 from jobs.engine.context import JobContext
-from jobs.errors import CancelRequested, InvalidRequest, NotAdmitted, OperationFailed
+from jobs.errors import CancelRequested, Fenced, InvalidRequest, NotAdmitted, OperationFailed, OutcomeUnknown
 from jobs.operations.base import Operation
 from jobs.operations.migrate import luggage, verification
 from jobs.operations.migrate.convergence import Policy, policy_named
@@ -201,6 +201,10 @@ def _blocking_call(context: JobContext, source: Host, destination: Host, spec: M
     listener = Listener(uuid, connection, context.on(destination), monitor.trace)
     try:
         monitor.follow(ended)
+    except (Fenced, HypervisorError):
+        raise
+    except Exception as error:  # the hypervisors go on; the next attempt finds out how it ended, and puts back
+        raise OutcomeUnknown(f"The migration went on, but following it failed: {error}") from error
     finally:
         listener.stop()
     if problems:

@@ -22,5 +22,10 @@ class AskForm(PortalForm):
 
     def __init__(self, held: Set[Action], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        more = [role.pk for role in Role.objects.all() if not set(role.actions) <= {action.value for action in held}]
+        more = [role.pk for role in Role.objects.all() if _gives_more(role, held)]
         self.narrow("role", Role.objects.filter(pk__in=more))
+
+
+def _gives_more(role: Role, held: Set[Action]) -> bool:
+    """Whether it can be asked for: it gives something new, and not the right to give on."""
+    return Action.GRANT not in role.actions and not set(role.actions) <= {action.value for action in held}

@@ -1,0 +1,131 @@
+"""What is sent: bodies that are valid, so that only the gate stands between the sender and the effect.
+
+A page or an address whose methods are not named here gets an empty body; that of a GET is its query. A body names
+things of one side; a grant's holder, and what a person is asked about, is of the first side of a kind like
+`ours+theirs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from tests import factories as make
+from tests.access.matrix.world import Side, key
+
+#: (the side of what is named, the side of the address) -> the body
+Body = Callable[[Side, Side], dict[str, Any]]
+
+
+def _work(**fields: Any) -> Body:
+    """The form of an operation, with its hidden key."""
+    return lambda side, _: {"key": str(uuid4()), **fields}
+
+
+def _submit(operation: str, **params: Any) -> Body:
+    """A job on a side's VM."""
+    return lambda side, _: {"operation": operation, "target": {"vm": key(side.vm)}, "params": params}
+
+
+def _on_snapshot(operation: str) -> Body:
+    return lambda side, _: {
+        "operation": operation,
+        "target": {"vm": key(side.vm)},
+        "params": {"snapshot": side.snapshot.name},
+    }
+
+
+def _grant(**scope: str) -> Body:
+    """A role for a side's team, on the thing that a scope names."""
+    return lambda side, first: {
+        "team": key(first.team),
+        "role": "viewer",
+        "reason": "asked for it",
+        **{name: key(getattr(side, thing)) for name, thing in scope.items()},
+    }
+
+
+def _ask(scope: str) -> Body:
+    """A role that nobody holds, so that anybody has something to ask for."""
+    return lambda side, _: {
+        "role": "night-shift",
+        scope: key(getattr(side, scope)),
+        "hours": 1,
+        "reason": "a night shift",
+    }
+
+
+def _ask_page(side: Side, first: Side) -> dict[str, Any]:
+    return {"role": key(make.role("night-shift")), "hours": "1", "reason": "a night shift"}
+
+
+def _membership(verb: str) -> Body:
+    return lambda side, first: {verb: {"team": key(first.team), "user": key(side.user)}}
+
+
+PAGES: dict[tuple[str, str], Body] = {
+    ("sign-in", "POST"): lambda side, _: {"username": "stranger", "password": "wrong"},
+    ("vm-snapshot", "POST"): _work(),
+    ("vm-revert", "POST"): _work(understood="on"),
+    ("vm-snapshot-delete", "POST"): _work(),
+    ("vm-patch", "POST"): _work(),
+    ("vm-migrate", "POST"): _work(policy="gentle"),
+    ("vm-power", "POST"): _work(),
+    ("vm-segment", "POST"): lambda side, _: {"segment": key(side.segment) or "", "reason": "to see"},
+    ("host-new", "POST"): lambda side, _: {"name": "new", "uri": "sim://new/", "cluster": key(side.cluster)},
+    ("segment-grant", "POST"): lambda side, first: {
+        "team": key(side.team),
+        "role": key(first.role),
+        "reason": "asked",
+    },
+    ("team-member-add", "POST"): lambda side, _: {"username": side.user.username},
+    ("vm-ask", "POST"): _ask_page,
+    ("segment-ask", "POST"): _ask_page,
+    ("access-refuse", "POST"): lambda side, _: {"reason": "no need"},
+    ("job-reject", "POST"): lambda side, _: {"reason": "not today"},
+    ("segment-approvals", "POST"): lambda side, _: {"operations": "vm.patch"},
+}
+
+API: dict[tuple[str, str], Body] = {
+    ("api:host-list", "POST"): lambda side, _: {"name": "new", "uri": "sim://new/", "cluster": key(side.cluster)},
+    ("api:cluster-list", "POST"): lambda side, _: {"name": "new"},
+    ("api:vm-detail", "PATCH"): lambda side, _: {"segment": None},
+    ("api:vm-detail", "PATCH:into"): lambda side, _: {"segment": key(side.segment)},
+    ("api:segment-list", "POST"): lambda side, _: {"name": "new"},
+    ("api:team-list", "POST"): lambda side, _: {"name": "new"},
+    ("api:team-members", "POST"): lambda side, _: {"user": key(side.user)},
+    ("api:role-list", "POST"): lambda side, _: {"slug": "new", "name": "New", "actions": ["view"]},
+    ("api:grant-list", "POST"): _grant(segment="segment"),
+    ("api:grant-list", "POST:vm"): _grant(vm="vm"),
+    ("api:grant-list", "POST:host"): _grant(host="host"),
+    ("api:grant-list", "POST:cluster"): _grant(cluster="cluster"),
+    ("api:grant-list", "POST:everything"): lambda side, first: _grant()(side, first) | {"everything": True},
+    ("api:user-list", "POST"): lambda side, _: {"username": "new", "password": "long-enough-and-odd"},
+    ("api:user-detail", "PATCH"): lambda side, _: {"is_active": False},
+    ("api:access-explain", "GET:vm"): lambda side, _: {"action": "view", "vm": key(side.vm)},
+    ("api:access-explain", "GET:host"): lambda side, _: {"action": "view", "host": key(side.host)},
+    ("api:access-explain", "GET:user"): lambda side, first: {
+        "action": "view",
+        "vm": key(first.vm),
+        "user": key(side.user),
+    },
+    ("api:access-preview", "POST:give"): lambda side, first: {"give": _grant(segment="segment")(side, first)},
+    ("api:access-preview", "POST:revoke"): lambda side, _: {"revoke": key(side.grant)},
+    ("api:access-preview", "POST:join"): _membership("join"),
+    ("api:access-preview", "POST:leave"): _membership("leave"),
+    ("api:access-request-list", "POST"): _ask("segment"),
+    ("api:access-request-list", "POST:vm"): _ask("vm"),
+    ("api:access-request-refuse", "POST"): lambda side, _: {"note": "no need"},
+    ("api:segment-approvals", "PUT"): lambda side, _: {"needs_approval": ["vm.patch"]},
+    ("api:job-reject", "POST"): lambda side, _: {"reason": "not today"},
+    ("api:job-list", "POST:vm.start"): _submit("vm.start"),
+    ("api:job-list", "POST:vm.shutdown"): _submit("vm.shutdown"),
+    ("api:job-list", "POST:vm.reboot"): _submit("vm.reboot"),
+    ("api:job-list", "POST:vm.force_off"): _submit("vm.force_off"),
+    ("api:job-list", "POST:vm.migrate"): _submit("vm.migrate"),
+    ("api:job-list", "POST:vm.patch"): _submit("vm.patch"),
+    ("api:job-list", "POST:snapshot.create"): _submit("snapshot.create"),
+    ("api:job-list", "POST:snapshot.revert"): _on_snapshot("snapshot.revert"),
+    ("api:job-list", "POST:snapshot.delete"): _on_snapshot("snapshot.delete"),
+}

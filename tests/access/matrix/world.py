@@ -1,0 +1,227 @@
+"""What the requests are about: two segments that know nothing of each other, what is in none, and what is not there.
+
+Every name on a side is a canary, a word that stands nowhere else: `theirs-host-canary`. `canaries.table` says who may
+come to know which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.utils import timezone
+
+from access.gate import SYSTEM
+from access.models import AccessRequest, Grant, Membership, Role, Team, User
+from access.services.roles import role_create
+from audit.events import EventAction
+from audit.models import AuditEvent, AuditSeal
+from audit.record import record
+from inventory.models import VM, Cluster, Host, SeenChange, Segment, Sighting, Snapshot
+from jobs.approvals import ask_for_approval
+from jobs.models import BrokenGlass, Job, Step
+from jobs.states import State
+from tests import factories as make
+
+
+@dataclass
+class Side:
+    """One of everything.
+
+    `second` is another VM beside `vm`, held by `job`, which waits for a worker. On `vm`: `done`, a job that is over and
+    went ahead without approval (`broken`), and `waiting`, one that waits for approval. `request` asks for access.
+    """
+
+    name: str
+    cluster: Any
+    host: Any
+    segment: Any
+    vm: Any
+    second: Any
+    snapshot: Any
+    done: Any
+    job: Any
+    waiting: Any
+    broken: Any
+    request: Any
+    step: Any
+    sighting: Any
+    team: Any
+    user: Any
+    membership: Any
+    role: Any
+    grant: Any
+    event: Any
+    seal: Any
+
+
+@dataclass
+class World:
+    """The sides by name, and what the people are made of."""
+
+    ours: Side
+    theirs: Side
+    loose: Side
+    gone: Side
+
+    def side(self, name: str) -> Side:
+        """The side of that name."""
+        found: Side = getattr(self, name)
+        return found
+
+
+def canary(side: str, noun: str) -> str:
+    """The word for one thing: in its name, and nowhere else."""
+    return f"{side}-{noun}-canary"
+
+
+def build() -> World:
+    """Make it all, inside the transaction in progress."""
+    ours, theirs = _side("ours"), _side("theirs")
+    role_create(actor=SYSTEM, slug="night-shift", name="Night shift", actions=["view", "patch", "export"])
+    _lodger(theirs, ours.host)
+    make.nic(ours.vm, "a-network", foreign_segment=theirs.segment)
+    return World(ours, theirs, _loose(ours), _gone())
+
+
+def _side(side: str) -> Side:
+    """A segment on a cluster of its own, with a team that views it."""
+    cluster = make.cluster(canary(side, "cluster"), shared_storage=True)
+    host = make.host(canary(side, "host"), cluster=cluster)
+    make.host(f"{side}-spare", cluster=cluster)
+    segment = make.segment(canary(side, "segment"), networks=[f"{canary(side, 'segment')}-net"])
+    segment.description = canary(side, "segment")
+    segment.save()
+    member = make.user(canary(side, "member"), full_name=f"Mate {canary(side, 'member')}")
+    team = make.team(canary(side, "team"), members=[member])
+    grant = make.grant(team, "viewer", segment)
+    Grant.objects.filter(pk=grant.pk).update(reason=canary(side, "reason"))
+    return Side(
+        **_machines(side, segment, host, member),
+        request=_request(side, member, segment=segment),
+        cluster=cluster,
+        host=host,
+        segment=segment,
+        team=team,
+        user=member,
+        membership=Membership.objects.get(team=team, user=member),
+        role=make.role("viewer"),
+        grant=grant,
+    )
+
+
+def _loose(ours: Side) -> Side:
+    """What is in no segment, and who is in no team; on the host of our side."""
+    person = make.user(canary("loose", "member"), full_name=f"Nobody {canary('loose', 'member')}")
+    grant = make.grant(person, "placement", None)
+    Grant.objects.filter(pk=grant.pk).update(reason=canary("loose", "reason"))
+    machines = _machines("loose", None, ours.host, person)
+    return Side(
+        **machines,
+        request=_request("loose", person, vm=machines["vm"]),
+        cluster=ours.cluster,
+        host=ours.host,
+        segment=None,
+        team=ours.team,
+        user=person,
+        membership=ours.membership,
+        role=ours.role,
+        grant=grant,
+    )
+
+
+def _machines(side: str, segment: Segment | None, host: Host, person: User) -> dict[str, Any]:
+    """Two VMs with snapshots, jobs and their record."""
+    word = canary(side, "vm")
+    vm = make.vm(
+        word, segment=segment, host=host, title=word, description=word, agent_channel=True,
+        disks=[{"target": "vda", "source": word}],
+    )  # fmt: skip
+    second = make.vm(canary(side, "second"), segment=segment, host=host)
+    now = timezone.now()
+    over = {"started_at": now, "finished_at": now, "error_code": "went_wrong", "error_message": word}
+    done = make.job(vm, by=person, state=State.FAILED, params={"name": word}, result={"snapshot": word}, **over)
+    job = make.job(second, by=person, params={"name": canary(side, "second")})
+    waiting = make.job(vm, by=person, state=State.AWAITING_APPROVAL, params={"name": word})
+    ask_for_approval(waiting)
+    outside = {"kind": SeenChange.Kind.DEFINITION, "verdict": SeenChange.Verdict.OUTSIDE, "seen_at": now}
+    SeenChange.objects.create(vm=vm, host_name=host.name, after={"title": word}, **outside)
+    step = Step.objects.create(
+        job=done, position=1, phase="execute", name="save", title=word, detail=word, started_at=now
+    )
+    event = record(EventAction.VM_CHANGED, target=vm, actor=SYSTEM, reason=canary(side, "record"))
+    seal = AuditSeal.objects.create(
+        sequence=event.pk, event_id=event.pk, previous_mac="0" * 64, mac="1" * 64, key_id="key", sealed_at=now
+    )
+    return {
+        "name": side,
+        "vm": vm,
+        "second": second,
+        "snapshot": make.snapshot(vm, f"{word}-snapshot", description=word),
+        "done": done,
+        "job": job,
+        "waiting": waiting,
+        "broken": BrokenGlass.objects.create(job=done, reason=word),
+        "step": step,
+        "sighting": Sighting.objects.get(uuid=vm.uuid),
+        "event": event,
+        "seal": seal,
+    }
+
+
+def _request(side: str, person: User, **scope: Any) -> AccessRequest:
+    """Somebody who asks to be an operator for a while."""
+    return AccessRequest.objects.create(
+        user=person,
+        role=make.role("operator"),
+        hours=1,
+        reason=canary(side, "request"),
+        expires_at=timezone.now() + timedelta(hours=1),
+        **scope,
+    )
+
+
+def _lodger(of: Side, host: Host) -> None:
+    """A VM of one side that runs on the other side's host, beside the VMs there."""
+    make.vm(canary(of.name, "vm") + "-lodger", segment=of.segment, host=host)
+
+
+def _gone() -> Side:
+    """Ids under which there is nothing."""
+    numbers = {
+        field.name: SimpleNamespace(pk=900_000_000 + place, name=canary("gone", field.name), uuid=uuid4())
+        for place, field in enumerate(fields(Side))
+    }
+    numbers["name"] = "gone"  # type: ignore[assignment]
+    for job in ("job", "done", "waiting"):
+        numbers[job].pk = uuid4()  # type: ignore[assignment]
+    numbers["user"].username = canary("gone", "member")
+    return Side(**numbers)
+
+
+#: What a type of thing is called on a side: for the admin's addresses.
+MODELS: dict[type, str] = {
+    AuditEvent: "event",
+    AuditSeal: "seal",
+    User: "user",
+    Team: "team",
+    Membership: "membership",
+    Role: "role",
+    Grant: "grant",
+    Cluster: "cluster",
+    Host: "host",
+    Segment: "segment",
+    VM: "vm",
+    Snapshot: "snapshot",
+    Sighting: "sighting",
+    Job: "job",
+    Step: "step",
+}
+
+
+def key(thing: Any) -> int | str | UUID | None:
+    """The id of a thing; None of nothing."""
+    return None if thing is None else thing.pk
