@@ -11,17 +11,6 @@ if TYPE_CHECKING:
     from jobs.models import BrokenGlass, Job  # noqa: F401 - type parameters
 
 
-class BrokenGlassQuerySet(ScopedQuerySet["BrokenGlass"]):
-    """Seen by who sees the job's target."""
-
-    scopes = {
-        "vm": ("job__vm_id",),
-        "segment": ("job__vm__segment_id",),
-        "host": ("job__host_id",),
-        "cluster": ("job__host__cluster_id", "job__cluster_id"),
-    }
-
-
 class JobQuerySet(ScopedQuerySet["Job"]):
     scopes = {
         "vm": ("vm_id",),
@@ -37,3 +26,9 @@ class JobQuerySet(ScopedQuerySet["Job"]):
     def unfinished(self) -> Self:
         """Jobs that are not over."""
         return self.exclude(state__in=TERMINAL)
+
+
+class BrokenGlassQuerySet(ScopedQuerySet["BrokenGlass"]):
+    """Seen by who sees the job."""
+
+    scopes = {scope: tuple(f"job__{path}" for path in paths) for scope, paths in JobQuerySet.scopes.items()}

@@ -130,16 +130,20 @@ class ServicePage(PageMixin, FormView):
             | kwargs
         )
 
+    def answer(self, form: Any) -> HttpResponse:
+        """Do what was asked, and answer. Raises what the service raises."""
+        url = self.perform(form)
+        return HttpResponseClientRedirect(url) if is_fragment(self.request) else HttpResponseRedirect(url)
+
     def form_valid(self, form: forms.Form) -> HttpResponse:
         try:
-            url = self.perform(form)
+            return self.answer(form)
         except Exception as error:
             problem = problem_of(error)
             if problem is None:
                 raise
             record_refusal(error)
             return self.refused(form, problem)
-        return HttpResponseClientRedirect(url) if is_fragment(self.request) else HttpResponseRedirect(url)
 
     def form_invalid(self, form: forms.Form) -> HttpResponse:
         response = super().form_invalid(form)

@@ -9,7 +9,6 @@ from typing import Any
 from django.http import HttpResponse
 
 from access.preview import Difference
-from portal.errors import problem_of, record_refusal
 from portal.pages.base import ServicePage
 
 #: Lines shown for one person; a sentence tells how many there are beyond.
@@ -35,18 +34,10 @@ class PreviewedPage(ServicePage):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**{"can_preview": True} | kwargs)
 
-    def form_valid(self, form: Any) -> HttpResponse:
+    def answer(self, form: Any) -> HttpResponse:
         if "preview" not in self.request.POST:
-            return super().form_valid(form)
-        try:
-            found = self.preview(form)
-        except Exception as error:
-            problem = problem_of(error)
-            if problem is None:
-                raise
-            record_refusal(error)
-            return self.refused(form, problem)
-        return self.render_to_response(self.get_context_data(form=form, changes=by_person(found)))
+            return super().answer(form)
+        return self.render_to_response(self.get_context_data(form=form, changes=by_person(self.preview(form))))
 
 
 def by_person(found: list[Difference]) -> list[Change]:

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
+from playwright.sync_api import sync_playwright
 
 from portal.admin.site import auditors
 from tests import factories as make
-
-playwright = pytest.importorskip("playwright.sync_api")
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -55,7 +54,7 @@ def browser(live_server: Any) -> Iterator[Watched]:
         "value": client.cookies[settings.SESSION_COOKIE_NAME].value,
         "url": live_server.url,
     }
-    with playwright.sync_playwright() as engine:
+    with sync_playwright() as engine:
         chromium = engine.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         context = chromium.new_context()
         context.add_cookies([cookie])

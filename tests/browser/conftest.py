@@ -21,7 +21,7 @@ CHROMIUM = shutil.which("chromium")
 def chromium() -> Iterator[Browser]:
     """One browser for all tests. Its event loop is in this thread, which Django takes for asynchronous code."""
     if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
+        pytest.fail("Chromium is not installed; run script/test, which installs it, or leave tests/browser out.")
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
