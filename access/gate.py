@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+from django.db import connection
 
 from access.actions import Action
 from access.effects import EVERYTHING, Effects, effects
@@ -65,12 +68,14 @@ def reach(target: Any) -> list[Key] | None:
 
     The object is of a model with scopes: a VM, segment, host, cluster, snapshot or job.
     """
-    manager: Any = type(target)._default_manager
-    paths = [(scope, path) for scope, of_scope in manager.all().scopes.items() for path in of_scope]
-    found = manager.filter(pk=target.pk).values_list(*(path for _scope, path in paths)).first()
+    model: Any = type(target)
+    statement, scopes = _reach_statement(model)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [model._meta.pk.get_db_prep_value(target.pk, connection)])
+        found = cursor.fetchone()
     if found is None:
         return None
-    return [(scope, value) for (scope, _path), value in zip(paths, found, strict=True) if value is not None]
+    return [(scope, value) for scope, value in zip(scopes, found, strict=True) if value is not None]
 
 
 def authorise(actor: Actor, action: Action, target: Any = None) -> None:
@@ -99,6 +104,18 @@ def actions_on(actor: Actor, objects: Iterable[Any]) -> dict[Any, set[Action]]:
     keys = {item.pk: [(scope, read(item)) for scope, read in readers] for item in items}
     allowed, denied = effects(actor, _by_scope(key for of_item in keys.values() for key in of_item))
     return {pk: _held(allowed, denied, [EVERYTHING, *of_item]) for pk, of_item in keys.items()}
+
+
+@cache
+def _reach_statement(model: Any) -> tuple[str, list[str]]:
+    """Of a model: the SELECT of an object's keys by its primary key, and the scope of each. Kept, because Django takes
+    ten times as long to build it as the database to answer it, and it runs with each check.
+    """
+    manager = model._default_manager
+    paths = [(scope, path) for scope, of_scope in manager.all().scopes.items() for path in of_scope]
+    example = manager.filter(pk=model._meta.pk.get_default() or 0)
+    statement, _values = example.order_by().values_list(*(path for _scope, path in paths)).query.sql_with_params()
+    return statement, [scope for scope, _path in paths]
 
 
 def _held(allowed: Effects, denied: Effects, keys: list[Key]) -> set[Action]:

@@ -7,7 +7,7 @@ the driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from hypervisor.types import (
@@ -63,6 +63,9 @@ class Observing(Protocol):
 
     def list_networks(self) -> list[str]:
         """Names of the active libvirt networks and of the bridges that guests' NICs can join on this host."""
+
+    def missing_networks(self, names: Collection[str]) -> list[str]:
+        """Those of these names that a guest's NIC cannot join here; quicker than the list."""
 
     def activity(self, uuid: str) -> Activity:
         """The job the host runs on this guest now. Raises GuestNotFound, GuestBusy when it cannot be told yet."""
@@ -159,8 +162,8 @@ class Defining(Protocol):
     """Definitions: what recovery needs, no more."""
 
     def mark_operation(self, uuid: str, operation_id: str) -> None:
-        """Write Slipway's operation id into the guest's metadata (live and persistent); "" removes it. It migrates
-        along.
+        """Write Slipway's operation id into the guest's metadata; "" removes it. It migrates along, and ends with the
+        guest's run: the definition that is kept is not touched, unless the guest is off.
         """
 
     def set_autostart(self, uuid: str, enabled: bool) -> None:

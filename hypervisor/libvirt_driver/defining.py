@@ -11,7 +11,6 @@ from hypervisor.libvirt_driver.document import can_hold, parse, text_of
 from hypervisor.libvirt_driver.errors import translated
 from hypervisor.types import MARK_NAMESPACE
 
-_BOTH = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
 _KEEP_FILES = (
     libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
@@ -25,7 +24,8 @@ class Defining(LibvirtConnection):
 
     @remote()
     def mark_operation(self, uuid: str, operation_id: str) -> None:
-        """Write Slipway's operation id into the guest's metadata; "" removes it. It migrates along.
+        """Write Slipway's operation id into the guest's metadata; "" removes it. It migrates along, and ends with the
+        guest's run: the kept definition is touched only when the guest is off.
 
         Waits for a running migration to end, so it is written before one starts.
         """
@@ -35,13 +35,9 @@ class Defining(LibvirtConnection):
         element = mark_element(operation_id) if operation_id else None
         try:
             with translated(self.is_alive):
-                self._set_mark(domain, element, _BOTH)
-        except GuestStateInvalid:
-            # Off: no live part. Transient: no persistent part. The usual case is spared the questions.
-            active = bool(domain.isActive())
-            self._set_mark(
-                domain, element, libvirt.VIR_DOMAIN_AFFECT_LIVE if active else libvirt.VIR_DOMAIN_AFFECT_CONFIG
-            )
+                self._set_mark(domain, element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        except GuestStateInvalid:  # it is off
+            self._set_mark(domain, element, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
 
     @remote()
     def set_autostart(self, uuid: str, enabled: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import libvirt
@@ -51,6 +52,16 @@ class Observing(LibvirtConnection):
     def list_networks(self) -> list[str]:
         """Names of the active libvirt networks and of the host's bridges."""
         return networks(self.handle, self.is_alive)
+
+    @remote()
+    def missing_networks(self, names: Collection[str]) -> list[str]:
+        """Those of these names that are no active network and no bridge here. One round trip when all are networks."""
+        missing = set(names)
+        if missing:
+            missing -= set(self.handle.listNetworks())
+        if missing:  # reading each interface's description takes as long as the rest of a precheck
+            missing -= set(networks(self.handle, self.is_alive))
+        return sorted(missing)
 
     @remote()
     def list_guests(self) -> list[GuestState]:

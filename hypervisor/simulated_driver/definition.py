@@ -94,7 +94,7 @@ def definition_of(guest: sqlite3.Row) -> GuestDefinition:
 
 
 def domain_xml(guest: sqlite3.Row) -> str:
-    """A stored guest as domain XML."""
+    """A stored guest as domain XML: what is kept of it, without the mark of a run."""
     config = Config.loads(guest["config"])
     domain = ET.Element("domain", type="simulated")
     for tag, text in (("name", guest["name"]), ("uuid", guest["uuid"]), ("title", config.title)):
@@ -104,7 +104,8 @@ def domain_xml(guest: sqlite3.Row) -> str:
         ET.SubElement(domain, "description").text = config.description
     metadata = ET.SubElement(domain, "metadata")
     habits = {name: str(getattr(config, name)) for name in ("dirty_mib", "hot_mib", "resident_part")}
-    ET.SubElement(metadata, f"{{{NAMESPACE}}}guest", {"operation": guest["operation_id"], **habits})
+    kept_mark = guest["operation_id"] if guest["state"] == PowerState.SHUT_OFF else ""
+    ET.SubElement(metadata, f"{{{NAMESPACE}}}guest", {"operation": kept_mark, **habits})
     ET.SubElement(domain, "memory", unit="MiB").text = str(guest["memory_mib"])
     ET.SubElement(domain, "vcpu").text = str(guest["vcpus"])
     system = ET.SubElement(domain, "os")

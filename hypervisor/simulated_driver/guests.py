@@ -126,7 +126,7 @@ def power_off(tx: sqlite3.Connection, row: sqlite3.Row, reason: StateReason, at:
     if row["persistent"]:
         set_state(tx, row, PowerState.SHUT_OFF, reason, at)
         tx.execute(
-            "UPDATE guests SET agent_up = 0, job = '', boot = '' WHERE host = ? AND uuid = ?",
+            "UPDATE guests SET agent_up = 0, job = '', boot = '', operation_id = '' WHERE host = ? AND uuid = ?",
             (row["host"], row["uuid"]),
         )
     else:

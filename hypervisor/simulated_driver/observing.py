@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from hypervisor.errors import GuestBusy
 from hypervisor.simulated_driver import faults, guests, snapshots
@@ -90,6 +90,10 @@ class Observing(Session):
         with self.look() as db:
             row = db.execute("SELECT networks FROM hosts WHERE name = ?", (self.host,)).fetchone()
         return list(json.loads(row["networks"]))
+
+    def missing_networks(self, names: Collection[str]) -> list[str]:
+        """Those of these names that are none of the host's networks."""
+        return sorted(set(names) - set(self.list_networks()))
 
     def activity(self, uuid: str) -> Activity:
         """What the host does to the guest. Raises GuestNotFound; GuestBusy while it takes or reverts to a snapshot."""

@@ -109,6 +109,12 @@ class BasicsContract(ContractBase):
         nics = first.guest_definition(estate.guest).nics
         wanted = {nic.source for nic in nics if nic.source_kind in ("network", "bridge")}
         assert wanted <= set(first.list_networks())
+        assert first.missing_networks(wanted) == []
+
+    def test_what_is_no_network_is_missing(self, estate: Estate, first: Hypervisor) -> None:
+        there = first.list_networks()
+        assert first.missing_networks([*there, "nowhere", "../up", "nowhere"]) == ["../up", "nowhere"]
+        assert first.missing_networks([]) == []
 
     def test_a_running_guest_uses_cpu_time(self, estate: Estate, first: Hypervisor) -> None:
         before = first.cpu_time_ns(estate.guest)
@@ -181,12 +187,24 @@ class BasicsContract(ContractBase):
         first.mark_operation(estate.guest, "")
         assert first.guest_definition(estate.guest).operation_id == ""
 
-    def test_a_mark_outlives_a_restart(self, estate: Estate, first: Hypervisor) -> None:
-        first.mark_operation(estate.guest, "kept")
+    def test_a_mark_ends_with_the_run_and_leaves_the_kept_definition_alone(
+        self, estate: Estate, first: Hypervisor
+    ) -> None:
+        kept = first.guest_definition(estate.guest).xml
+        first.mark_operation(estate.guest, "of-this-run")
+        assert first.guest_definition(estate.guest).xml == kept
         first.force_off(estate.guest)
-        assert first.guest_definition(estate.guest).operation_id == "kept"
+        assert first.guest_definition(estate.guest).operation_id == ""
         first.start(estate.guest)
-        assert first.guest_definition(estate.guest).operation_id == "kept"
+        assert first.guest_definition(estate.guest).operation_id == ""
+
+    def test_a_mark_on_a_guest_that_is_off_stays_until_removed(self, estate: Estate, first: Hypervisor) -> None:
+        first.force_off(estate.guest)
+        first.mark_operation(estate.guest, "off")
+        assert first.guest_definition(estate.guest).operation_id == "off"
+        first.mark_operation(estate.guest, "")
+        assert first.guest_definition(estate.guest).operation_id == ""
+        first.start(estate.guest)
 
     def test_autostart_is_switched(self, estate: Estate, first: Hypervisor) -> None:
         first.set_autostart(estate.guest, True)

@@ -31,7 +31,7 @@ class Facts:
     there: list[GuestState]
     source_facts: HostFacts
     destination_facts: HostFacts
-    networks: list[str]
+    missing_networks: list[str]
     snapshots: list[SavedSnapshot]
 
 
@@ -39,11 +39,14 @@ def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, o
     """Ask both hosts, side by side. Raises GuestNotFound when the source does not know the VM, HostUnreachable."""
     uuid = str(vm.uuid)
     with ThreadPoolExecutor(2, thread_name_prefix="migrate-facts") as beside:
-        of_destination = beside.submit(_ask_destination, on_destination)
+        of_hosts = beside.submit(
+            lambda: (on_destination.list_guests(), on_destination.describe_host(), on_source.describe_host())
+        )
         of_guest = beside.submit(lambda: (on_source.guest_definition(uuid), on_source.snapshots_export(uuid)))
-        state, activity, source_facts = on_source.guest_state(uuid), on_source.activity(uuid), on_source.describe_host()
+        state, activity = on_source.guest_state(uuid), on_source.activity(uuid)
         definition, snapshots = of_guest.result()
-        there, destination_facts, networks = of_destination.result()
+        there, destination_facts, source_facts = of_hosts.result()
+        missing_networks = on_destination.missing_networks({nic.source for nic in definition.nics if nic.source})
     return Facts(
         vm=vm,
         source=source,
@@ -54,13 +57,9 @@ def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, o
         there=there,
         source_facts=source_facts,
         destination_facts=destination_facts,
-        networks=networks,
+        missing_networks=missing_networks,
         snapshots=snapshots,
     )
-
-
-def _ask_destination(connection: Hypervisor) -> tuple[list[GuestState], HostFacts, list[str]]:
-    return connection.list_guests(), connection.describe_host(), connection.list_networks()
 
 
 def verdicts(facts: Facts) -> list[Verdict]:
@@ -194,7 +193,7 @@ def versions(facts: Facts) -> Verdict:
 
 def networks(facts: Facts) -> Verdict:
     """Every NIC finds its network there."""
-    missing = sorted({nic.source for nic in facts.definition.nics if nic.source and nic.source not in facts.networks})
+    missing = facts.missing_networks
     return Verdict(
         "networks",
         "See that the destination has the VM's networks",
