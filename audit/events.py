@@ -54,6 +54,7 @@ class EventAction(models.TextChoices):
 
     VM_CHANGED_OUTSIDE = "vm.changed_outside", "VM changed outside the portal"
     VM_CHANGE_ACKNOWLEDGED = "vm.change_acknowledged", "Change from outside acknowledged"
+    VM_DEFINITION_APPROVED = "vm.definition_approved", "VM's definition approved"
 
     JOB_SUBMITTED = "job.submitted", "Job submitted"
     JOB_SCHEDULED = "job.scheduled", "Job scheduled"

@@ -172,6 +172,12 @@ class Defining(Protocol):
     def define(self, xml: str) -> str:
         """Define a guest without starting it; returns its UUID. Raises GuestExists on a name clash."""
 
+    def redefine(self, uuid: str, xml: str) -> None:
+        """Define a guest that is known here anew. Takes effect at its next start; console passwords stay as they are,
+        since no definition that is read holds them. Raises GuestNotFound, GuestStateInvalid for a transient guest,
+        GuestExists when its new name is another guest's, HypervisorError for another guest's definition.
+        """
+
     def undefine(self, uuid: str) -> None:
         """Remove the definition and snapshot metadata; disks and NVRAM stay."""
 

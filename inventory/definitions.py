@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from hypervisor.types import GuestDefinition, SnapshotInfo
+from inventory.approved import definition_read
 from inventory.changes import Kind, change_noted, difference
 from inventory.models import NIC, VM, SegmentNetwork, Snapshot
 from inventory.snapshot_marks import unmarked
@@ -42,9 +43,12 @@ def definition_observed(vm: VM, definition: GuestDefinition, asked_at: datetime)
         facts = {"source_kind": nic.source_kind[:20], "source": nic.source[:100], "model": nic.model[:30]}
         NIC.objects.update_or_create(vm=vm, mac=nic.mac, defaults=facts)
     nic_findings_refresh([vm.pk])
+    facts = _facts(vm)
+    is_other = definition.persistent and definition_read(vm, definition.xml, facts, asked_at)
     if before is not None:
-        was, is_now = difference(before, _facts(vm))
-        if is_now:
+        was, is_now = difference(before, facts)
+        if is_now or is_other:
+            was, is_now = (was, is_now) if is_now else ({}, {"elsewhere": "in what is not listed here"})
             change_noted(vm, Kind.DEFINITION, asked_at, host=vm.host, before=was, after=is_now)
 
 

@@ -118,14 +118,19 @@ def _save(vm: VM | None, uuid: UUID, row: Sighting, verdict: Placement) -> None:
     is_new = vm is None
     vm = vm or VM(uuid=uuid)
     old_host, was_missing, old_state = vm.host_id, vm.missing_since is not None, vm.power_state
+    was_split = vm.is_split
     vm.host_id, vm.power_state, vm.state_reason = verdict.host_id, verdict.state, verdict.reason
     vm.is_split, vm.observed_at = verdict.is_split, verdict.observed_at
     vm.missing_since = (vm.missing_since or timezone.now()) if verdict.is_missing else None
     if not verdict.is_missing:
         vm.name, vm.memory_mib, vm.vcpus = row.name, row.memory_mib, row.vcpus
     vm.save()
+    if vm.is_split and not was_split:
+        change_noted(vm, Kind.SPLIT, row.observed_at, host=row.host)
     if not is_new:
         _note_changes(vm, row, old_host, old_state, was_missing=was_missing)
+    elif row.host.definitions_observed_at is not None:  # not one of those that a new host brings with it
+        change_noted(vm, Kind.APPEARED, row.observed_at, host=row.host, after={"state": vm.power_state})
     if is_new:
         record(
             EventAction.VM_DISCOVERED, target=vm, actor=SYSTEM, after={"host": row.host.name, "state": vm.power_state}

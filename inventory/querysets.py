@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from access.querysets import ScopedQuerySet
 
@@ -34,3 +34,7 @@ class SnapshotQuerySet(ScopedQuerySet["Snapshot"]):
 
 class SeenChangeQuerySet(ScopedQuerySet["SeenChange"]):
     scopes = {"vm": ("vm_id",), "segment": ("vm__segment_id",)}
+
+    def alarming(self) -> Self:
+        """From outside, of a kind that its segment has an alarm for, and nobody has taken note of it."""
+        return self.filter(verdict=self.model.Verdict.OUTSIDE, alarms=True, acknowledged_at=None)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from access import gate
@@ -15,9 +15,11 @@ from access.actions import Action
 from access.gate import SYSTEM, Actor, System
 from audit.events import EventAction
 from audit.record import record
+from inventory.approved import carried_over, job_brought
 from inventory.models import VM, SeenChange
 from jobs.errors import NotAdmitted
 from jobs.models import Job
+from jobs.states import State
 
 Kind, Verdict = SeenChange.Kind, SeenChange.Verdict
 
@@ -46,7 +48,8 @@ EXPLAINS: Mapping[str, frozenset[SeenChange.Kind]] = MappingProxyType(
         "snapshot.create": _PAUSE | {Kind.SNAPSHOT_TAKEN},
         "snapshot.delete": frozenset({Kind.SNAPSHOT_GONE}),
         "snapshot.revert": _POWER | {Kind.DEFINITION, Kind.METADATA},
-        "vm.patch": _EVERYTHING - {Kind.MOVED, Kind.VANISHED, Kind.RETURNED},
+        "vm.restore_definition": frozenset({Kind.DEFINITION}),
+        "vm.patch": _EVERYTHING - {Kind.MOVED, Kind.VANISHED, Kind.RETURNED, Kind.APPEARED, Kind.SPLIT},
         "vm.migrate": _EVERYTHING - {Kind.REBOOTED, Kind.CRASHED},
     }
 )
@@ -70,8 +73,12 @@ def attribute() -> int:
     for change in waiting.select_related("vm__segment").order_by("seen_at", "pk")[:BATCH]:
         with transaction.atomic():
             verdict = _verdict(change)
-            if not SeenChange.objects.filter(pk=change.pk, verdict=Verdict.OPEN).update(verdict=verdict):
+            alarms = change.vm.segment is None or change.group not in change.vm.segment.silent
+            waits = SeenChange.objects.filter(pk=change.pk, verdict=Verdict.OPEN)
+            if not waits.update(verdict=verdict, alarms=alarms):
                 continue  # another sweeper was quicker
+            if verdict == Verdict.JOB and change.kind == Kind.DEFINITION:
+                _follow(change)
             if verdict == Verdict.OUTSIDE:
                 outside += 1
                 facts = {"change": change.kind, "host": change.host_name, "seen_at": change.seen_at.isoformat()}
@@ -81,7 +88,7 @@ def attribute() -> int:
                     actor=SYSTEM,
                     before=change.before,
                     after=change.after,
-                    detail=facts | {"by": "outside the portal"},
+                    detail=facts | {"by": "outside the portal", "alarm": alarms},
                 )
     past = SeenChange.objects.filter(verdict__in=[Verdict.JOB, Verdict.TOLD], seen_at__lt=timezone.now() - KEPT)
     past.delete()
@@ -89,14 +96,17 @@ def attribute() -> int:
 
 
 @transaction.atomic
-def changes_acknowledge(*, actor: Actor, vm: VM, note: str = "") -> int:
+def changes_acknowledge(*, actor: Actor, vm: VM, up_to: int | None = None, note: str = "") -> int:
     """Take note of what was changed on a VM from outside. Returns how many changes that were.
 
-    Needs APPROVE on the VM, or READ_AUDIT on everything. Raises NotVisible, NotAllowed, NotAdmitted.
+    `up_to` is the id of the last change that the actor saw: what came since then stays open. Needs APPROVE on the VM,
+    or READ_AUDIT on everything. Raises NotVisible, NotAllowed, NotAdmitted.
     """
     if not gate.can(actor, Action.READ_AUDIT):
         gate.authorise(actor, Action.APPROVE, vm)
-    open_changes = SeenChange.objects.filter(vm=vm, verdict=Verdict.OUTSIDE, acknowledged_at=None)
+    open_changes = SeenChange.objects.alarming().filter(vm=vm)
+    if up_to is not None:
+        open_changes = open_changes.filter(pk__lte=up_to)
     by = None if isinstance(actor, System) else actor
     count = open_changes.update(acknowledged_by=by, acknowledged_at=timezone.now(), note=note)
     if not count:
@@ -105,13 +115,28 @@ def changes_acknowledge(*, actor: Actor, vm: VM, note: str = "") -> int:
     return count
 
 
-def _verdict(change: SeenChange) -> SeenChange.Verdict:
+def _acting(change: SeenChange) -> QuerySet[Job]:
+    """The jobs that explain a change."""
     explaining = [name for name, kinds in EXPLAINS.items() if change.kind in kinds]
     begun = Q(started_at__lte=change.seen_at + BEFORE)
     lasting = Q(finished_at=None) | Q(finished_at__gte=change.seen_at - AFTER)
     # A job that was refused before its first effect brought nothing about.
-    acting = Job.objects.filter(begun, lasting, vm=change.vm_id, operation__in=explaining, journal__began=True)
-    if acting.exists():
+    return Job.objects.filter(begun, lasting, vm=change.vm_id, operation__in=explaining, journal__began=True)
+
+
+def _follow(change: SeenChange) -> None:
+    """A revert that succeeded makes the snapshot's definition the approved one; a migration, the approved one in the
+    other host's form.
+    """
+    for job in _acting(change).filter(state=State.SUCCEEDED):
+        if job.operation == "snapshot.revert":
+            job_brought(change.vm, str(job))
+        elif job.operation == "vm.migrate":
+            carried_over(change.vm, job.journal["xml"])
+
+
+def _verdict(change: SeenChange) -> SeenChange.Verdict:
+    if _acting(change).exists():
         return Verdict.JOB
     if change.kind == Kind.POWER and _announced(change):
         return Verdict.TOLD

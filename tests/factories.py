@@ -20,7 +20,7 @@ from access.services import requests as request_services
 from access.services.grants import grant_create
 from access.services.roles import role_create, role_templates_install
 from hypervisor.types import PowerState, SnapshotKind
-from inventory.models import NIC, VM, Cluster, Host, Segment, SegmentNetwork, Sighting, Snapshot
+from inventory.models import NIC, VM, Cluster, Definition, Host, Segment, SegmentNetwork, Sighting, Snapshot
 from jobs.models import Job, JobLock
 from jobs.states import LOCKING, State
 
@@ -205,6 +205,15 @@ def snapshot(vm: VM, name: str = "", *, baseline: bool = False, **facts: Any) ->
         "observed_at": now,
     }
     return Snapshot.objects.create(vm=vm, name=_name("snapshot", name), is_baseline=baseline, **seen | facts)
+
+
+def changed_definition(vm: VM | None = None) -> Definition:
+    """A definition that is not the approved one, not saved: the title was changed on the host."""
+    seen: dict[str, Any] = {"xml": "<domain><title>changed</title></domain>", "facts": {"autostart": False}}
+    was: dict[str, Any] = {"approved_xml": "<domain/>", "approved_facts": {"autostart": False}}
+    now = timezone.now()
+    times = {"read_at": now, "approved_at": now, "approved_because": "as it was first seen"}
+    return Definition(vm=vm, differs=True, **seen, **was, **times)
 
 
 # Work

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import libvirt
 
+from hypervisor.document import can_hold, parse, text_of, write
 from hypervisor.errors import GuestExists, GuestNotFound, GuestStateInvalid, HypervisorError
 from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
-from hypervisor.libvirt_driver.definition import MARK_PREFIX, mark_element
-from hypervisor.libvirt_driver.document import can_hold, parse, text_of
+from hypervisor.libvirt_driver.definition import MARK_PREFIX, keep_passwords, mark_element
 from hypervisor.libvirt_driver.errors import translated
 from hypervisor.types import MARK_NAMESPACE
 
+_WITH_PASSWORDS = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 _KEEP_FILES = (
     libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
@@ -60,6 +61,24 @@ class Defining(LibvirtConnection):
             if key and self._exists(lookup, key):
                 raise GuestExists("This host has a guest of that name or UUID already.")
         return str(self.handle.defineXML(xml).UUIDString())
+
+    @remote()
+    def redefine(self, uuid: str, xml: str) -> None:
+        """Define a guest that is known here anew; its console passwords are kept.
+
+        Raises GuestNotFound, GuestStateInvalid for a transient guest, GuestExists when its new name is another
+        guest's, HypervisorError for another guest's definition.
+        """
+        domain, root = self.domain(uuid), parse(xml)
+        if text_of(root, "uuid") != domain.UUIDString():
+            raise HypervisorError("The definition is another guest's.")
+        if not domain.isPersistent():
+            raise GuestStateInvalid("A transient guest has no definition to put right.")
+        name = text_of(root, "name")
+        if name != domain.name() and self._exists(self.handle.lookupByName, name):
+            raise GuestExists("This host has a guest of that name already.")
+        keep_passwords(parse(domain.XMLDesc(_WITH_PASSWORDS)), root)
+        self.handle.defineXML(write(root))
 
     @remote()
     def undefine(self, uuid: str) -> None:

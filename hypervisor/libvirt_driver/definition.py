@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from hypervisor.libvirt_driver.document import attribute_of, parse, text_of, whole_number, write
+from hypervisor.document import attribute_of, parse, text_of, whole_number, write
 from hypervisor.types import MARK_NAMESPACE, NIC, Disk, GuestDefinition
 
 #: The prefix of Slipway's element under `<metadata>`.
@@ -80,6 +80,21 @@ def is_writable(disk: Disk) -> bool:
 def read_mark(root: Element) -> str:
     """The operation id that Slipway left in the metadata, "" if none."""
     return attribute_of(root, f"metadata/{{{MARK_NAMESPACE}}}{_MARK_ELEMENT}", "id")
+
+
+def keep_passwords(there: Element, new: Element) -> None:
+    """Give the consoles of a new definition the passwords that the present one has, console by console of each kind."""
+    of_kind: dict[str, list[Element]] = {}
+    for graphics in there.findall("devices/graphics"):
+        of_kind.setdefault(graphics.get("type", ""), []).append(graphics)
+    for graphics in new.findall("devices/graphics"):
+        known = of_kind.get(graphics.get("type", ""))
+        held = known.pop(0) if known else None
+        if held is None or "passwd" in graphics.attrib:
+            continue
+        for name in ("passwd", "passwdValidTo", "connected"):
+            if name in held.attrib:
+                graphics.set(name, held.attrib[name])
 
 
 def uses_flash_firmware(root: Element) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import libvirt
 
+from hypervisor.document import attribute_of, parse, text_of
 from hypervisor.errors import HypervisorError, NotSupported
 from hypervisor.libvirt_driver.connection import version_triple
-from hypervisor.libvirt_driver.document import attribute_of, parse, text_of
 from hypervisor.libvirt_driver.errors import translated
 from hypervisor.types import HostFacts
 

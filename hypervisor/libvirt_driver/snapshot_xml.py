@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element, SubElement
 
+from hypervisor.document import attribute_of, can_hold, text_of, whole_number, write
 from hypervisor.errors import SnapshotFailed
 from hypervisor.libvirt_driver.definition import is_writable, read_disks
-from hypervisor.libvirt_driver.document import attribute_of, can_hold, text_of, whole_number, write
 from hypervisor.types import PowerState, SnapshotInfo, SnapshotKind
 
 _STATES = {

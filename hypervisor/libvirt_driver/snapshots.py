@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import libvirt
 
+from hypervisor.document import parse
 from hypervisor.errors import (
     GuestStateInvalid,
     SnapshotExists,
@@ -15,7 +16,6 @@ from hypervisor.errors import (
 )
 from hypervisor.libvirt_driver.calls import check_wanted
 from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
-from hypervisor.libvirt_driver.document import parse
 from hypervisor.libvirt_driver.errors import ErrorTable, translated
 from hypervisor.libvirt_driver.snapshot_rules import refuse_creation, refuse_revert
 from hypervisor.libvirt_driver.snapshot_xml import read_snapshot, snapshot_request

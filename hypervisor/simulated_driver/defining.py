@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hypervisor.errors import GuestExists, GuestStateInvalid
+from hypervisor.errors import GuestExists, GuestStateInvalid, HypervisorError
 from hypervisor.simulated_driver import events, guests
 from hypervisor.simulated_driver.definition import parse_domain
 from hypervisor.simulated_driver.session import Session
@@ -58,6 +58,25 @@ class Defining(Session):
             guest = guests.find(tx, self.host, domain.uuid)
             events.emit(tx, guest, EventKind.DEFINED, at=time.time(), detail="added")
         return domain.uuid
+
+    def redefine(self, uuid: str, xml: str) -> None:
+        """Define a guest anew. Raises GuestNotFound, GuestStateInvalid, GuestExists, HypervisorError."""
+        with self.change_guest(uuid) as (tx, guest):
+            domain = parse_domain(xml)
+            if domain.uuid != guest["uuid"]:
+                raise HypervisorError("The definition is another guest's.")
+            if not guest["persistent"]:
+                raise GuestStateInvalid(f"{guest['name']} is transient, it has no definition to put right.")
+            taken = tx.execute(
+                "SELECT 1 FROM guests WHERE host = ? AND name = ? AND uuid != ?", (self.host, domain.name, domain.uuid)
+            ).fetchone()
+            if taken:
+                raise GuestExists(f"{self.host} has a guest of that name already.")
+            tx.execute(
+                "UPDATE guests SET name = ?, memory_mib = ?, vcpus = ?, config = ? WHERE host = ? AND uuid = ?",
+                (domain.name, domain.memory_mib, domain.vcpus, domain.config.dumps(), self.host, uuid),
+            )
+            events.emit(tx, guest, EventKind.DEFINED, at=time.time(), detail="updated")
 
     def undefine(self, uuid: str) -> None:
         """Remove the definition and snapshot metadata; a running guest runs on, transient. Disks stay."""

@@ -103,7 +103,7 @@ def domain_xml(guest: sqlite3.Row) -> str:
     if config.description:
         ET.SubElement(domain, "description").text = config.description
     metadata = ET.SubElement(domain, "metadata")
-    habits = {name: str(getattr(config, name)) for name in ("dirty_mib", "hot_mib", "resident_part")}
+    habits = {name: str(float(getattr(config, name))) for name in ("dirty_mib", "hot_mib", "resident_part")}
     kept_mark = guest["operation_id"] if guest["state"] == PowerState.SHUT_OFF else ""
     ET.SubElement(metadata, f"{{{NAMESPACE}}}guest", {"operation": kept_mark, **habits})
     ET.SubElement(domain, "memory", unit="MiB").text = str(guest["memory_mib"])

@@ -1,6 +1,7 @@
 """The nouns of the estate."""
 
-from inventory.models.changes import SeenChange
+from inventory.models.changes import Alarm, SeenChange
+from inventory.models.definitions import Definition
 from inventory.models.hosts import Cluster, Host
 from inventory.models.segments import ApprovalRule, Segment, SegmentNetwork
 from inventory.models.sightings import Sighting
@@ -10,8 +11,10 @@ from inventory.models.vms import NIC, VM
 __all__ = [
     "NIC",
     "VM",
+    "Alarm",
     "ApprovalRule",
     "Cluster",
+    "Definition",
     "Host",
     "SeenChange",
     "Segment",

@@ -14,6 +14,9 @@ class Segment(models.Model):
 
     name = models.CharField(max_length=100, unique=True)
     description = models.CharField(max_length=500, blank=True)
+    silent = models.JSONField(
+        default=list, blank=True, help_text="Groups of changes from outside that are recorded without an alarm."
+    )
 
     objects = SegmentQuerySet.as_manager()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from django.db import transaction
 
@@ -13,7 +13,7 @@ from audit.events import EventAction
 from audit.record import record
 from inventory.definitions import nic_findings_refresh
 from inventory.errors import InvalidInventoryRequest
-from inventory.models import VM, Segment, SegmentNetwork
+from inventory.models import VM, Alarm, Segment, SegmentNetwork
 from inventory.services.hosts import validate
 
 
@@ -47,6 +47,24 @@ def segment_set_networks(*, actor: Actor, segment: Segment, networks: Sequence[s
         before={"networks": before},
         after={"networks": sorted(networks)},
     )
+
+
+@transaction.atomic
+def segment_set_silent(*, actor: Actor, segment: Segment, groups: Collection[str]) -> None:
+    """Say which groups of changes from outside are recorded without an alarm. Needs GRANT on everything: whoever is
+    watched by an alarm, the segment's owner included, does not silence it. Raises InvalidInventoryRequest.
+    """
+    gate.authorise(actor, Action.VIEW, segment)
+    gate.authorise(actor, Action.GRANT)
+    unknown = sorted(set(groups) - set(Alarm.values))
+    if unknown:
+        raise InvalidInventoryRequest(f"There is no group of changes “{unknown[0][:60]}”.", field="silent")
+    segment = Segment.objects.select_for_update(of=("self",)).get(pk=segment.pk)
+    before, segment.silent = segment.silent, sorted(set(groups))
+    if before != segment.silent:
+        segment.save(update_fields=["silent"])
+        facts = {"before": {"silent": before}, "after": {"silent": segment.silent}}
+        record(EventAction.SEGMENT_CHANGED, target=segment, actor=actor, **facts)
 
 
 @transaction.atomic

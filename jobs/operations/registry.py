@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.errors import InvalidRequest
 from jobs.operations.base import Operation
+from jobs.operations.definition import RestoreDefinition
 from jobs.operations.migrate import Migrate
 from jobs.operations.patch import Patch
 from jobs.operations.power import ForceOff, Reboot, Shutdown, Start
@@ -21,6 +22,7 @@ OPERATIONS: dict[str, Operation] = {
         SnapshotDelete(),
         Migrate(),
         Patch(),
+        RestoreDefinition(),
     )
 }
 

@@ -14,8 +14,8 @@ from rest_framework.response import Response
 
 from access import gate
 from access.actions import Action
-from inventory.models import Segment
-from inventory.services.segments import segment_create
+from inventory.models import Alarm, Segment
+from inventory.services.segments import segment_create, segment_set_silent
 from jobs.approvals import approval_rules_set
 from portal.api.fields import Body
 from portal.api.filters import Ordering
@@ -31,11 +31,15 @@ class SegmentSerializer(serializers.ModelSerializer):
         read_only=True,
         help_text="Operations that need a second person.",
     )
+    silent = serializers.ListField(
+        child=serializers.ChoiceField(Alarm.choices),
+        help_text="Changes from outside that are recorded without an alarm.",
+    )
     allowed_actions = serializers.ListField(child=serializers.ChoiceField(Action.choices))
 
     class Meta:
         model = Segment
-        fields = ["id", "name", "description", "networks", "needs_approval", "allowed_actions"]
+        fields = ["id", "name", "description", "networks", "needs_approval", "silent", "allowed_actions"]
         read_only_fields = fields
 
 
@@ -52,6 +56,10 @@ class SegmentRequest(Body):
 
 class ApprovalRules(Body):
     needs_approval = serializers.ListField(child=serializers.CharField(max_length=40), max_length=50)
+
+
+class Alarms(Body):
+    silent = serializers.ListField(child=serializers.CharField(max_length=20), max_length=len(Alarm.values))
 
 
 class SegmentFilters(django_filters.FilterSet):
@@ -89,4 +97,16 @@ class SegmentView(ListModelMixin, RetrieveModelMixin, NounView):
     def approvals(self, request: Request, pk: int) -> Response:
         segment = self.get_object()
         approval_rules_set(actor=self.caller, segment=segment, operations=self.body(ApprovalRules)["needs_approval"])
+        return Response(self.get_serializer(self.get_object()).data)
+
+    @extend_schema(
+        summary="Say which changes from outside are recorded without an alarm",
+        description="Needs the right to grant on everything: who is watched does not silence the alarm.",
+        request=Alarms,
+        responses={200: SegmentSerializer},
+    )
+    @action(detail=True, methods=["put"], filterset_class=None)
+    def alarms(self, request: Request, pk: int) -> Response:
+        segment = self.get_object()
+        segment_set_silent(actor=self.caller, segment=segment, groups=self.body(Alarms)["silent"])
         return Response(self.get_serializer(self.get_object()).data)

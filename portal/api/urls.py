@@ -10,6 +10,7 @@ from portal.api.access_requests import AccessRequestView
 from portal.api.audit_events import AuditEventView
 from portal.api.broken_glass import BrokenGlassView
 from portal.api.clusters import ClusterView
+from portal.api.definitions import DefinitionView
 from portal.api.grants import GrantView
 from portal.api.hosts import HostView
 from portal.api.jobs import JobView
@@ -42,6 +43,10 @@ urlpatterns = [
     path("", RootView.as_view(), name="root"),
     *_router.urls,
     path("vms/<slug:vm>/snapshots/", SnapshotView.as_view({"get": "list"}), name="vm-snapshots"),
+    path("vms/<slug:vm>/definition/", DefinitionView.as_view({"get": "retrieve"}), name="vm-definition"),
+    path(
+        "vms/<slug:vm>/definition/approve/", DefinitionView.as_view({"post": "approve"}), name="vm-definition-approve"
+    ),
     path("teams/<int:team>/members/", MemberView.as_view({"get": "list", "post": "create"}), name="team-members"),
     path("teams/<int:team>/members/<int:user>/", MemberView.as_view({"delete": "destroy"}), name="team-member"),
     path("access/explain/", ExplainView.as_view(), name="access-explain"),

@@ -16,7 +16,7 @@ from access.actions import Action
 from access.gate import Actor, System
 from audit import health
 from hypervisor.types import PowerState
-from inventory.models import NIC, VM, Host, SeenChange, Segment, Snapshot
+from inventory.models import NIC, VM, Definition, Host, SeenChange, Segment, Snapshot
 from jobs.models import BrokenGlass, Job
 from jobs.states import State
 
@@ -25,9 +25,13 @@ RECENT = timedelta(hours=24)
 
 HAS_BASELINE = Exists(Snapshot.objects.filter(vm=OuterRef("pk"), is_baseline=True, missing_since=None))
 HAS_FOREIGN_NIC = Exists(NIC.objects.filter(vm=OuterRef("pk"), foreign_segment__isnull=False))
-HAS_OUTSIDE_CHANGE = Exists(
-    SeenChange.objects.filter(vm=OuterRef("pk"), verdict=SeenChange.Verdict.OUTSIDE, acknowledged_at=None)
-)
+#: What can be the matter with a VM, as conditions on its row, by the names under which filters and counts know them.
+VM_FINDINGS = {
+    "has_baseline": HAS_BASELINE,
+    "has_foreign_nic": HAS_FOREIGN_NIC,
+    "has_outside_change": Exists(SeenChange.objects.alarming().filter(vm=OuterRef("pk"))),
+    "has_other_definition": Exists(Definition.objects.filter(vm=OuterRef("pk"), differs=True)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def vm_counts(user: Actor) -> dict[str, int]:
     seen = Q(missing_since__isnull=True)
     counted: dict[str, int] = (
         VM.objects.visible_to(user)
-        .annotate(has_baseline=HAS_BASELINE, has_foreign_nic=HAS_FOREIGN_NIC, has_outside_change=HAS_OUTSIDE_CHANGE)
+        .annotate(**VM_FINDINGS)
         .aggregate(
             total=Count("pk"),
             running=Count("pk", filter=Q(power_state=PowerState.RUNNING.value)),
@@ -89,6 +93,7 @@ def vm_counts(user: Actor) -> dict[str, int]:
             foreign_nic=Count("pk", filter=Q(has_foreign_nic=True)),
             no_baseline=Count("pk", filter=Q(has_baseline=False) & seen),
             changed_outside=Count("pk", filter=Q(has_outside_change=True)),
+            not_as_approved=Count("pk", filter=Q(has_other_definition=True)),
         )
     )
     return counted
@@ -98,6 +103,12 @@ def _vm_findings(counts: dict[str, int]) -> list[Finding]:
     said = [
         ("split", "bad", "is run by two hosts at once", "are run by two hosts at once"),
         ("changed_outside", "bad", "was changed outside the portal", "were changed outside the portal"),
+        (
+            "not_as_approved",
+            "bad",
+            "has another definition than the approved one",
+            "have other definitions than approved",
+        ),
         ("foreign_nic", "bad", "is on a network of another segment", "are on networks of other segments"),
         ("missing", "warn", "is not seen on any host", "are not seen on any host"),
         ("no_baseline", "warn", "has no baseline to fall back to", "have no baseline to fall back to"),

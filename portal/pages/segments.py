@@ -7,7 +7,7 @@ from typing import Any
 from access import gate
 from access.actions import Action
 from access.models import Grant
-from inventory.models import VM, Segment
+from inventory.models import VM, Alarm, Segment
 from portal.declared import SIGNED_IN
 from portal.pages.attention import segment_rows
 from portal.pages.base import Page, visible_or_404
@@ -50,6 +50,7 @@ class SegmentDetail(Page):
             vms=for_list(vms).order_by("name", "pk")[:VMS_SHOWN],
             may_grant=Action.GRANT in held,
             needs_approval=[operation_words(rule.operation) for rule in segment.approval_rules.all()],
+            alarms=[label for name, label in Alarm.choices if name not in segment.silent],
             may_rule=gate.can(user, Action.GRANT),
             grants=grants if may_see_grants else None,
             **kwargs,

@@ -12,7 +12,7 @@ from access import gate
 from access.actions import Action
 from access.gate import Actor
 from audit.models import AuditEvent
-from inventory.models import VM, Host, SeenChange, Segment, Sighting
+from inventory.models import VM, Definition, Host, Segment, Sighting
 from jobs.models import Job
 from portal.declared import SIGNED_IN
 from portal.pages.attention import HAS_BASELINE, HAS_FOREIGN_NIC
@@ -91,7 +91,8 @@ class VMDetail(Page):
             jobs=vm.jobs.select_related("requested_by").order_by("-created_at")[:JOBS_SHOWN],
             events=_events(vm) if Action.READ_AUDIT in held else None,
             sightings=Sighting.objects.filter(uuid=vm.uuid, gone_at=None).select_related("host") if vm.is_split else [],
-            outside=list(vm.changes.filter(verdict=SeenChange.Verdict.OUTSIDE, acknowledged_at=None)[:OUTSIDE_SHOWN]),
+            outside=list(vm.changes.alarming()[:OUTSIDE_SHOWN]),
+            differs=Definition.objects.filter(vm=vm).values_list("differs", flat=True).first(),
             may_acknowledge=Action.APPROVE in held or Action.READ_AUDIT in held,
             **_links(user, vm),
             **kwargs,

@@ -60,6 +60,7 @@ _OPERATIONS = {
     "vm.force_off": "Force off",
     "vm.patch": "Patch",
     "vm.migrate": "Migrate",
+    "vm.restore_definition": "Restore the approved definition",
     "snapshot.create": "Take snapshot",
     "snapshot.revert": "Revert",
     "snapshot.delete": "Delete snapshot",

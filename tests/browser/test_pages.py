@@ -92,6 +92,7 @@ def estate(transactional_db: None) -> dict[str, Any]:
     disk = {"target": "vda", "device": "disk", "source": "/srv/a.qcow2", "format": "qcow2", "cache": "none"}
     vm = make.vm("ledger-app", segment=ledger, host=north, agent_channel=True, agent_connected=True, disks=[disk])
     make.nic(vm, "ledger-net")
+    make.changed_definition(vm).save()
     make.snapshot(vm, "golden", baseline=True, description="As installed")
     make.snapshot(vm, "before-closing", parent_name="golden", is_current=True)
     stray = make.vm("ledger-stray", segment=ledger, host=north, missing_since=now)
@@ -127,6 +128,14 @@ def addresses(estate: dict[str, Any]) -> list[str]:
         reverse("vm-migrate", args=[vm]),
         reverse("vm-power", args=[vm, "force_off"]),
         reverse("vm-segment", args=[vm]),
+        reverse("vm-access", args=[vm]),
+        reverse("vm-ask", args=[vm]),
+        reverse("vm-definition", args=[vm]),
+        reverse("vm-definition", args=[estate["stray"].pk]),
+        reverse("vm-definition-approve", args=[vm]),
+        reverse("vm-definition-restore", args=[vm]),
+        reverse("vm-changes-acknowledge", args=[vm]),
+        reverse("approvals"),
         reverse("job-list"),
         reverse("job-detail", args=[estate["live"].pk]),
         reverse("job-detail", args=[estate["done"].pk]),
@@ -138,6 +147,8 @@ def addresses(estate: dict[str, Any]) -> list[str]:
         reverse("segment-list"),
         reverse("segment-detail", args=[segment]),
         reverse("segment-grant", args=[segment]),
+        reverse("segment-approvals", args=[segment]),
+        reverse("segment-alarms", args=[segment]),
         reverse("team-list"),
         reverse("team-detail", args=[team]),
         reverse("my-access"),

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from xml.etree.ElementTree import SubElement
 from xml.sax.saxutils import escape
 
 import pytest
 
+from hypervisor.document import lines_of, parse, text_of, write
 from hypervisor.errors import (
     GuestExists,
     GuestNotFound,
@@ -53,6 +55,7 @@ CALLS: dict[str, Callable[[Hypervisor, str], Any]] = {
     "migration_set_bandwidth": lambda host, uuid: host.migration_set_bandwidth(uuid, 10),
     "migration_start_postcopy": lambda host, uuid: host.migration_start_postcopy(uuid),
     "mark_operation": lambda host, uuid: host.mark_operation(uuid, "x"),
+    "redefine": lambda host, uuid: host.redefine(uuid, domain_xml("nobody", uuid)),
     "set_autostart": lambda host, uuid: host.set_autostart(uuid, True),
     "undefine": lambda host, uuid: host.undefine(uuid),
     "agent_ping": lambda host, uuid: host.agent_ping(uuid),
@@ -250,6 +253,37 @@ class BasicsContract(ContractBase):
             assert after.nics == before.nics
         finally:
             second.undefine(estate.guest)
+
+    def test_a_definition_is_put_right_and_back(self, estate: Estate, first: Hypervisor) -> None:
+        before = first.guest_definition(estate.guest)
+        root = parse(before.xml)
+        for old in root.findall("title"):
+            root.remove(old)
+        SubElement(root, "title").text = HOSTILE
+        first.redefine(estate.guest, write(root))
+        try:
+            changed = first.guest_definition(estate.guest)
+            assert text_of(parse(changed.xml), "title") == HOSTILE
+            assert changed.persistent
+            assert first.guest_state(estate.guest).state is PowerState.RUNNING
+        finally:
+            first.redefine(estate.guest, before.xml)
+        assert lines_of(first.guest_definition(estate.guest).xml) == lines_of(before.xml)
+
+    def test_a_definition_takes_nobody_elses_place(self, estate: Estate, first: Hypervisor) -> None:
+        before = first.guest_definition(estate.guest)
+        other = str(uuids.uuid4())
+        first.define(domain_xml("the-other", other))
+        try:
+            with pytest.raises(HypervisorError, match="another guest"):
+                first.redefine(estate.guest, domain_xml("the-other", other))
+            with pytest.raises(GuestExists):
+                first.redefine(estate.guest, domain_xml("the-other", estate.guest))
+            with pytest.raises(HypervisorError):
+                first.redefine(estate.guest, "<domain/>")
+        finally:
+            first.undefine(other)
+        assert lines_of(first.guest_definition(estate.guest).xml) == lines_of(before.xml)
 
     # Events
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hypervisor.document import parse
 from hypervisor.errors import HypervisorError, NotSupported, SnapshotFailed
-from hypervisor.libvirt_driver.document import parse
 from hypervisor.libvirt_driver.migration import migration_flags
 from hypervisor.libvirt_driver.snapshot_rules import refuse_creation, refuse_revert
 from hypervisor.libvirt_driver.snapshot_xml import read_snapshot

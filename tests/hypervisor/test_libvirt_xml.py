@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypervisor.document import MAX_CHARACTERS, can_hold, lines_of, parse, write
 from hypervisor.errors import HypervisorError, SnapshotFailed
-from hypervisor.libvirt_driver.definition import ManagementFacts, mark_element, read_definition, read_mark
-from hypervisor.libvirt_driver.document import MAX_CHARACTERS, can_hold, parse, write
+from hypervisor.libvirt_driver.definition import (
+    ManagementFacts,
+    keep_passwords,
+    mark_element,
+    read_definition,
+    read_mark,
+)
 from hypervisor.libvirt_driver.snapshot_xml import read_snapshot, snapshot_request
 from hypervisor.types import NIC, Disk, PowerState, SnapshotKind
 
@@ -199,3 +205,40 @@ def test_a_snapshots_kind(held: str, kind: SnapshotKind, has_memory: bool) -> No
 def test_a_snapshot_with_an_impossible_time_is_read(seconds: str) -> None:
     xml = f"<domainsnapshot><name>a</name><creationTime>{seconds}</creationTime></domainsnapshot>"
     assert read_snapshot(parse(xml), is_current=False).created_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "<d b='2' a='1'><e>x</e><f/></d>",
+        "<d a='1' b='2'>\n  <e> x </e>\n  <f></f>\n</d>",
+    ],
+)
+def test_layout_makes_no_other_document(other):
+    assert lines_of("<d a='1' b='2'><e>x</e><f/></d>") == lines_of(other)
+
+
+def test_a_prefix_makes_no_other_document():
+    assert lines_of("<d><a:e xmlns:a='urn:x'/></d>") == lines_of("<d xmlns:b='urn:x'><b:e/></d>")
+
+
+@pytest.mark.parametrize("other", ["<d a='2'><e/></d>", "<d><e/></d>", "<d a='1'/>", "<d a='1'><e>x</e></d>"])
+def test_content_makes_another_document(other):
+    assert lines_of("<d a='1'><e/></d>") != lines_of(other)
+
+
+CONSOLES = "<domain><devices>{}</devices></domain>"
+
+
+def test_console_passwords_outlive_a_new_definition():
+    there = parse(CONSOLES.format("<graphics type='vnc' passwd='first'/><graphics type='spice' passwd='other'/>"))
+    new = parse(CONSOLES.format("<graphics type='spice'/><graphics type='vnc'/><graphics type='vnc'/>"))
+    keep_passwords(there, new)
+    kept = [(graphics.get("type"), graphics.get("passwd")) for graphics in new.findall("devices/graphics")]
+    assert kept == [("spice", "other"), ("vnc", "first"), ("vnc", None)]
+
+
+def test_a_console_password_that_a_definition_brings_is_its_own():
+    new = parse(CONSOLES.format("<graphics type='vnc' passwd='new'/>"))
+    keep_passwords(parse(CONSOLES.format("<graphics type='vnc' passwd='old'/>")), new)
+    assert new.find("devices/graphics").get("passwd") == "new"

@@ -23,7 +23,7 @@ def definition(vm, *networks):
         uuid=str(vm.uuid), name=vm.name, title="", description="", virt_type="kvm", machine="q35", cpu_model="",
         kernel_cmdline="", loader="", memory_mib=512, vcpus=1, persistent=True, autostart=False, has_managed_save=False,
         agent_channel=True, agent_connected=True, hostdevs=(), filesystems=(), nics=nics, disks=(), operation_id="",
-        xml="",
+        xml="<domain/>",
     )  # fmt: skip
 
 

@@ -8,14 +8,20 @@ import pytest
 from django.utils import timezone
 
 from access.errors import NotAllowed, NotVisible
+from access.gate import SYSTEM
 from audit.events import EventAction
 from audit.models import AuditEvent
 from hypervisor.connect import connect
+from hypervisor.simulated_driver import estate as simulated
 from hypervisor.types import EventKind, GuestEvent
 from inventory.changes import events_noted
 from inventory.definitions import definition_observed, snapshots_observed
-from inventory.models import VM, SeenChange
-from inventory.syncing import vm_details_read
+from inventory.errors import InvalidInventoryRequest
+from inventory.models import VM, Alarm, SeenChange
+from inventory.observations import guest_observed
+from inventory.services.hosts import host_create
+from inventory.services.segments import segment_set_silent
+from inventory.syncing import host_sync, vm_details_read
 from jobs.attribution import EXPLAINS, attribute, changes_acknowledge
 from jobs.errors import NotAdmitted
 from jobs.operations.registry import OPERATIONS
@@ -200,3 +206,75 @@ def test_an_old_reading_that_comes_late_changes_nothing(estate):
     snapshots_observed(estate.vm, snapshots, asked_at)
     assert VM.objects.get(pk=estate.vm.pk).autostart
     assert SeenChange.objects.filter(kind="definition").count() == 1
+
+
+# Alarms
+
+
+def test_a_silenced_change_is_recorded_without_an_alarm(estate):
+    segment_set_silent(actor=SYSTEM, segment=estate.segment, groups=["power"])
+    announced(estate, EventKind.STOPPED, EventKind.METADATA_CHANGED)
+    assert later(seconds=6) == 2
+    told = AuditEvent.objects.filter(action=EventAction.VM_CHANGED_OUTSIDE).order_by("pk")
+    assert [(event.detail["change"], event.detail["alarm"]) for event in told] == [
+        ("stopped", False),
+        ("metadata", True),
+    ]
+    assert [change.kind for change in SeenChange.objects.alarming()] == ["metadata"]
+
+
+def test_an_alarm_is_silenced_by_who_grants_on_everything_alone(estate):
+    for who in (estate.user, make.user_with("owner", estate.segment), make.user_with("auditor")):
+        with pytest.raises(NotAllowed):
+            segment_set_silent(actor=who, segment=estate.segment, groups=["power"])
+    with pytest.raises(NotVisible):
+        segment_set_silent(actor=make.user(), segment=estate.segment, groups=["power"])
+    with pytest.raises(InvalidInventoryRequest):
+        segment_set_silent(actor=SYSTEM, segment=estate.segment, groups=["weather"])
+    operator = make.user_with("platform-operator")
+    segment_set_silent(actor=operator, segment=estate.segment, groups=["snapshots", "power"])
+    event = AuditEvent.objects.get(action=EventAction.SEGMENT_CHANGED, actor_name=operator.username)
+    assert (event.before, event.after) == ({"silent": []}, {"silent": ["power", "snapshots"]})
+    segment_set_silent(actor=operator, segment=estate.segment, groups=["power", "snapshots"])
+    assert AuditEvent.objects.filter(action=EventAction.SEGMENT_CHANGED, actor_name=operator.username).count() == 1
+
+
+def test_every_kind_of_change_belongs_to_an_alarm():
+    assert {SeenChange(kind=kind).group for kind in SeenChange.Kind} == set(Alarm)
+    assert SeenChange(kind="split").group is Alarm.PLACE
+
+
+def test_what_came_after_the_look_stays_open(estate):
+    announced(estate, EventKind.STOPPED)
+    later(seconds=6)
+    seen = SeenChange.objects.get(kind="stopped").pk
+    announced(estate, EventKind.STARTED)
+    later(seconds=6)
+    assert changes_acknowledge(actor=SYSTEM, vm=estate.vm, up_to=seen) == 1
+    assert [change.kind for change in SeenChange.objects.alarming()] == ["started"]
+
+
+def test_a_vm_that_appears_on_a_known_host_is_noticed(estate):
+    uuid = simulated.create_guest("left", "stowaway")
+    host_sync(estate.hosts[0])
+    assert later(seconds=6) == 1
+    change = SeenChange.objects.get(verdict="outside")
+    assert (str(change.vm.uuid), change.kind, change.host_name) == (uuid, "appeared", "left")
+
+
+def test_a_new_hosts_vms_are_merely_found(estate):
+    simulated.create_hosts([simulated.SimulatedHost("third", networks=("default",))])
+    simulated.create_guest("third", "brought-along")
+    host = host_create(actor=SYSTEM, name="third", uri="sim://third/", cluster=estate.cluster)
+    host_sync(host, slow=True)
+    assert VM.objects.filter(name="brought-along").exists()
+    assert not SeenChange.objects.exists()
+
+
+def test_a_vm_that_two_hosts_run_is_an_alarm(estate):
+    guest = connect(estate.hosts[0].uri).guest_state(str(estate.vm.uuid))
+    for host in reversed(estate.hosts):  # both are heard after the second one's start
+        guest_observed(host, guest.uuid, guest, timezone.now())
+    assert VM.objects.get(pk=estate.vm.pk).is_split
+    later(seconds=6)
+    assert "split" in kinds()

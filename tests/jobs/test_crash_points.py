@@ -14,10 +14,11 @@ from django.utils import timezone
 from audit.events import EventAction
 from audit.models import AuditEvent
 from hypervisor.connect import connect
+from hypervisor.document import lines_of
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.machine import Upgrade
 from hypervisor.types import PowerState
-from inventory.models import VM, Snapshot
+from inventory.models import VM, Definition, Snapshot
 from jobs import sweeper
 from jobs.engine import runner
 from jobs.engine.context import JobContext
@@ -195,6 +196,24 @@ def test_a_patch_is_applied_once(estate, reaper):
         assert running_on(estate) == ["left"]
         whole(job)
     assert point > 10
+
+
+def test_an_approved_definition_is_brought_back(estate, reaper):
+    connection, uuid, point = connect(estate.hosts[0].uri), str(estate.vm.uuid), 0
+    approved = connection.guest_definition(uuid).xml
+    while True:
+        connection.redefine(uuid, approved.replace("<vcpu>1</vcpu>", "<vcpu>4</vcpu>"))
+        connection.set_autostart(uuid, True)
+        estate.sync()
+        job = reaper.hits(estate, "vm.restore_definition", (point := point + 1))
+        if job is None:
+            break
+        assert job.state == State.SUCCEEDED, (point, job.error_message)
+        found = connection.guest_definition(uuid)
+        assert (lines_of(found.xml), found.autostart) == (lines_of(approved), False), point
+        assert not Definition.objects.get(vm=estate.vm).differs
+        whole(job)
+    assert point > 5
 
 
 @pytest.mark.parametrize(("operation", "state"), [("vm.force_off", "shut_off"), ("vm.shutdown", "shut_off")])

@@ -8,7 +8,9 @@ import pytest
 
 from audit.events import EventAction
 from audit.models import AuditEvent
-from inventory.models import SeenChange
+from hypervisor.document import lines_of
+from inventory.approved import difference
+from inventory.models import Definition, SeenChange
 from jobs.states import State
 from tests.stack import until
 
@@ -60,3 +62,34 @@ def test_a_migration_by_a_job_is_the_jobs_alone(site, small):
     assert not SeenChange.objects.filter(vm=small, verdict="outside").exists(), list(
         SeenChange.objects.filter(vm=small, verdict="outside").values("kind", "before", "after")
     )
+
+
+def test_a_definition_that_was_changed_on_the_host_is_shown_and_brought_back(site, small):
+    approved = Definition.objects.get(vm=small)
+    assert not approved.differs
+    virsh(site, "host1", "setvcpus", "small", "2", "--config", "--maximum")
+    virsh(site, "host1", "desc", "small", "--config", "--new-desc", "<b>mine</b> & theirs")
+    until(lambda: Definition.objects.get(vm=small).differs, what="the reading of the new definition")
+    until(lambda: "definition" in told(small), what="the record of it")
+    lines = difference(Definition.objects.get(vm=small))
+    assert any(line.startswith("+") and "&lt;b&gt;mine&lt;/b&gt; &amp; theirs" in line for line in lines), lines
+    SeenChange.objects.filter(vm=small).delete()
+    job = site.do("vm.restore_definition", small)
+    assert job.state == State.SUCCEEDED, job.error_message
+    assert job.result["takes_effect"] == "at its next start"
+    assert not Definition.objects.get(vm=small).differs
+    kept = subprocess.run(
+        ["virsh", "-q", "-c", str(site.hosts[0].uri), "dumpxml", "--inactive", "small"], check=True, capture_output=True
+    ).stdout.decode()
+    assert "mine" not in kept
+    assert lines_of(kept) == lines_of(approved.approved_xml)
+    until(lambda: not SeenChange.objects.filter(vm=small, verdict="open").exists(), what="its attribution")
+    assert not SeenChange.objects.filter(vm=small, verdict="outside").exists()
+    site.record_is_whole()
+
+
+def test_a_definition_that_moved_with_its_vm_is_still_the_approved_one(site, small):
+    assert site.do("vm.migrate", small).state == State.SUCCEEDED
+    until(lambda: not SeenChange.objects.filter(vm=small, verdict="open").exists(), what="its attribution")
+    found = Definition.objects.get(vm=small)
+    assert not found.differs, difference(found)

@@ -34,6 +34,9 @@ EXPECTED = {
     "vm-power": (404, 403, 200, 200, 200, 403),
     "vm-segment": (404, 403, 403, 200, 200, 403),
     "vm-changes-acknowledge": (404, 403, 403, 200, 200, 200),
+    "vm-definition": (404, 200, 200, 200, 200, 200),
+    "vm-definition-approve": (404, 403, 403, 200, 200, 403),
+    "vm-definition-restore": (404, 403, 200, 200, 200, 403),
     "vm-access": (404, 200, 200, 200, 200, 200),
     "job-list": (200, 200, 200, 200, 200, 200),
     "job-detail": (404, 200, 200, 200, 200, 200),
@@ -56,6 +59,7 @@ EXPECTED = {
     "segment-grant": (404, 403, 403, 200, 200, 403),
     "segment-revoke": (404, 403, 403, 200, 200, 403),
     "segment-approvals": (404, 403, 403, 403, 200, 403),
+    "segment-alarms": (404, 403, 403, 403, 200, 403),
     "team-list": (200, 200, 200, 200, 200, 200),
     "team-detail": (404, 404, 404, 200, 200, 200),
     "team-member-add": (404, 404, 404, 200, 200, 403),
@@ -73,6 +77,7 @@ def addresses(estate: Estate) -> dict[str, str]:
     membership = estate.team.memberships.create(user=member)
     grant = make.grant(estate.team, "viewer", estate.ledger)
     job = make.job(estate.vm, by=member, state=State.QUEUED)
+    make.changed_definition(estate.vm).save()
     asked = make.access_request(member, "operator", estate.ledger)
     arguments: dict[str, list[Any]] = {
         "vm-revert": [estate.vm.pk, estate.later.pk],

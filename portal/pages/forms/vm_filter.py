@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from hypervisor.types import PowerState
 from inventory.models import VM, Host, Segment
 from jobs.models import Job
-from portal.pages.attention import HAS_BASELINE, HAS_FOREIGN_NIC, HAS_OUTSIDE_CHANGE
+from portal.pages.attention import VM_FINDINGS
 from portal.pages.forms.base import PortalForm
 
 NO_SEGMENT = "none"
@@ -19,6 +19,7 @@ FINDINGS = {
     "missing": "Not seen on any host",
     "split": "Run by two hosts",
     "changed_outside": "Changed outside the portal",
+    "not_as_approved": "Not defined as approved",
     "foreign_nic": "On a foreign network",
     "no_baseline": "No baseline",
     "busy": "Being worked on",
@@ -27,6 +28,7 @@ _FINDING_FILTERS = {
     "missing": Q(missing_since__isnull=False),
     "split": Q(is_split=True),
     "changed_outside": Q(has_outside_change=True),
+    "not_as_approved": Q(has_other_definition=True),
     "foreign_nic": Q(has_foreign_nic=True),
     "no_baseline": Q(has_baseline=False, missing_since__isnull=True),
 }
@@ -75,9 +77,7 @@ class VMFilter(PortalForm):
         if not self.is_valid():
             return vms.none()
         chosen = self.cleaned_data
-        vms = vms.annotate(
-            has_baseline=HAS_BASELINE, has_foreign_nic=HAS_FOREIGN_NIC, has_outside_change=HAS_OUTSIDE_CHANGE
-        )
+        vms = vms.annotate(**VM_FINDINGS)
         if chosen["q"]:
             vms = vms.filter(_named(chosen["q"]))
         if chosen["segment"] == NO_SEGMENT:

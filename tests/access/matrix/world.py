@@ -149,6 +149,7 @@ def _machines(side: str, segment: Segment | None, host: Host, person: User) -> d
     ask_for_approval(waiting)
     outside = {"kind": SeenChange.Kind.DEFINITION, "verdict": SeenChange.Verdict.OUTSIDE, "seen_at": now}
     SeenChange.objects.create(vm=vm, host_name=host.name, after={"title": word}, **outside)
+    make.changed_definition(vm).save()
     step = Step.objects.create(
         job=done, position=1, phase="execute", name="save", title=word, detail=word, started_at=now
     )

@@ -35,6 +35,17 @@ def parse(text: str) -> Element:
         raise HypervisorError(f"The XML cannot be read: {error}.") from error
 
 
+def lines_of(text: str) -> list[str]:
+    """The document in its canonical form (C14N 2.0), one element a line: equal lines, equal content. What carries no
+    meaning (layout, prefixes of namespaces, the order of attributes) is out. Raises HypervisorError.
+    """
+    root = parse(text)
+    for element in root.iter():
+        element.text, element.tail = (element.text or "").strip() or None, None
+    ET.indent(root)
+    return ET.canonicalize(write(root)).splitlines()
+
+
 def write(root: Element) -> str:
     """The document as text, escaped."""
     return ET.tostring(root, encoding="unicode")
