@@ -42,8 +42,11 @@ def lines_of(text: str) -> list[str]:
     root = parse(text)
     for element in root.iter():
         element.text, element.tail = (element.text or "").strip() or None, None
-    ET.indent(root)
-    return ET.canonicalize(write(root)).splitlines()
+    try:
+        ET.indent(root)
+        return ET.canonicalize(write(root)).splitlines()
+    except RecursionError as error:
+        raise HypervisorError("The XML is nested too deeply.") from error
 
 
 def write(root: Element) -> str:

@@ -22,6 +22,8 @@ from hypervisor.document import lines_of
 from inventory.errors import InvalidInventoryRequest
 from inventory.models import VM, Definition
 
+#: Longer definitions are not compared line by line, which takes the square of their length.
+LINES_COMPARED = 5000
 #: Lines of a difference that go into an event; the page shows all of them.
 LINES_RECORDED = 40
 
@@ -47,6 +49,8 @@ def definition_read(vm: VM, xml: str, facts: dict[str, Any], read_at: datetime) 
 def difference(definition: Definition) -> list[str]:
     """Lines that lead from the approved definition to the one there is: `- ` gone, `+ ` new, with three around each."""
     was, is_now = _shown(definition.approved_xml, definition.approved_facts), _shown(definition.xml, definition.facts)
+    if max(len(was), len(is_now)) > LINES_COMPARED:
+        return [f"@@ {len(was)} lines were approved, {len(is_now)} are there: too many to compare @@"]
     changes = difflib.unified_diff(was, is_now, lineterm="", n=3)
     return [line for line in list(changes)[2:] if line]
 

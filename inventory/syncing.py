@@ -105,10 +105,10 @@ def vm_details_read(vm: VM, connection: Hypervisor) -> None:
     try:
         definition = connection.guest_definition(str(vm.uuid))
         snapshots = connection.list_snapshots(str(vm.uuid))
+        definition_observed(vm, definition, asked_at)
     except HypervisorError as error:
         if isinstance(error, HostUnreachable):
             raise
         log.info("details of %s were not read: %s", vm, error)
         return
-    definition_observed(vm, definition, asked_at)
     snapshots_observed(vm, snapshots, asked_at, is_first=is_first)

@@ -218,6 +218,11 @@ def test_layout_makes_no_other_document(other):
     assert lines_of("<d a='1' b='2'><e>x</e><f/></d>") == lines_of(other)
 
 
+def test_a_document_that_is_nested_too_deeply_is_refused():
+    with pytest.raises(HypervisorError, match="too deeply"):
+        lines_of("<a>" * 20_000 + "</a>" * 20_000)
+
+
 def test_a_prefix_makes_no_other_document():
     assert lines_of("<d><a:e xmlns:a='urn:x'/></d>") == lines_of("<d xmlns:b='urn:x'><b:e/></d>")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from access.errors import NotAllowed, NotVisible
@@ -10,9 +12,9 @@ from audit.models import AuditEvent
 from hypervisor.connect import connect
 from hypervisor.document import lines_of
 from hypervisor.errors import HypervisorError
-from inventory.approved import definition_approve, difference
+from inventory.approved import LINES_COMPARED, definition_approve, difference
 from inventory.errors import InvalidInventoryRequest
-from inventory.models import Definition, SeenChange
+from inventory.models import Definition, Host, SeenChange
 from inventory.syncing import vm_details_read
 from jobs.errors import NotAdmitted
 from jobs.models import Step
@@ -74,6 +76,21 @@ def test_a_change_outside_the_listed_facts_is_noticed_and_shown_line_by_line(est
     assert [line for line in lines if line[0] == "+"] == ["+  <vcpu>4</vcpu>"]
     assert later(seconds=10) == 1
     assert SeenChange.objects.get(verdict="outside").kind == SeenChange.Kind.DEFINITION
+
+
+def test_one_hostile_definition_costs_its_host_nothing(estate, monkeypatch):
+    plain = left(estate).guest_definition(uuid_of(estate))
+    hostile = replace(plain, xml="<a>" * 20_000 + "</a>" * 20_000)
+    monkeypatch.setattr("hypervisor.simulated_driver.driver.SimulatedHypervisor.guest_definition", lambda self, uuid: hostile)
+    estate.sync()
+    assert all(Host.objects.get(pk=host.pk).is_online for host in estate.hosts)
+    assert definition(estate).xml == plain.xml
+
+
+def test_a_huge_definition_is_told_from_another_without_comparing_it(estate):
+    found = definition(estate)
+    found.xml = "<a>" + "<b/>" * LINES_COMPARED + "</a>"
+    assert len(difference(found)) == 1
 
 
 def test_what_is_the_same_in_another_form_is_no_change(estate):
