@@ -15,6 +15,7 @@ from portal.api.grants import GrantView
 from portal.api.hosts import HostView
 from portal.api.jobs import JobView
 from portal.api.me import MeView
+from portal.api.outside_changes import OutsideChangesView
 from portal.api.roles import RoleView
 from portal.api.root import DocsView, NowhereView, RootView, SchemaView
 from portal.api.segments import SegmentView
@@ -43,6 +44,12 @@ urlpatterns = [
     path("", RootView.as_view(), name="root"),
     *_router.urls,
     path("vms/<slug:vm>/snapshots/", SnapshotView.as_view({"get": "list"}), name="vm-snapshots"),
+    path("vms/<slug:vm>/changes/", OutsideChangesView.as_view({"get": "list"}), name="vm-changes"),
+    path(
+        "vms/<slug:vm>/changes/acknowledge/",
+        OutsideChangesView.as_view({"post": "acknowledge"}),
+        name="vm-changes-acknowledge",
+    ),
     path("vms/<slug:vm>/definition/", DefinitionView.as_view({"get": "retrieve"}), name="vm-definition"),
     path(
         "vms/<slug:vm>/definition/approve/", DefinitionView.as_view({"post": "approve"}), name="vm-definition-approve"

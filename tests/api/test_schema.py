@@ -63,8 +63,9 @@ def test_every_operation_describes_its_problems(schema):
 def test_every_enumeration_has_a_name_of_ours(schema):
     names = {name for name, node in schema["components"]["schemas"].items() if "enum" in node}
     assert names == {
-        "AccessRequestVerdict", "Action", "ActorKind", "ApprovalVerdict", "Effect", "EventAction", "FindingCode",
-        "HostConnection", "JobState", "Operation", "Outcome", "PowerState", "StepState", "Via",
+        "AccessRequestVerdict", "Action", "ActorKind", "Alarm", "ApprovalVerdict", "Effect", "EventAction",
+        "FindingCode",
+        "HostConnection", "JobState", "Operation", "Outcome", "PowerState", "SeenChangeKind", "StepState", "Via",
     }  # fmt: skip
 
 

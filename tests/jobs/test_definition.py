@@ -81,7 +81,9 @@ def test_a_change_outside_the_listed_facts_is_noticed_and_shown_line_by_line(est
 def test_one_hostile_definition_costs_its_host_nothing(estate, monkeypatch):
     plain = left(estate).guest_definition(uuid_of(estate))
     hostile = replace(plain, xml="<a>" * 20_000 + "</a>" * 20_000)
-    monkeypatch.setattr("hypervisor.simulated_driver.driver.SimulatedHypervisor.guest_definition", lambda self, uuid: hostile)
+    monkeypatch.setattr(
+        "hypervisor.simulated_driver.driver.SimulatedHypervisor.guest_definition", lambda self, uuid: hostile
+    )
     estate.sync()
     assert all(Host.objects.get(pk=host.pk).is_online for host in estate.hosts)
     assert definition(estate).xml == plain.xml

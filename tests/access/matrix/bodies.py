@@ -121,6 +121,7 @@ API: dict[tuple[str, str], Body] = {
     ("api:access-request-list", "POST"): _ask("segment"),
     ("api:access-request-list", "POST:vm"): _ask("vm"),
     ("api:access-request-refuse", "POST"): lambda side, _: {"note": "no need"},
+    ("api:vm-changes-acknowledge", "POST"): lambda side, _: {"up_to": 10**9},
     ("api:segment-alarms", "PUT"): lambda side, _: {"silent": ["power"]},
     ("api:segment-approvals", "PUT"): lambda side, _: {"needs_approval": ["vm.patch"]},
     ("api:vm-definition-approve", "POST"): lambda side, _: {"seen": make.changed_definition().digest},
