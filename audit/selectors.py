@@ -4,13 +4,31 @@
 
 from __future__ import annotations
 
-from django.db import connection
-from django.db.models import Q, QuerySet
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+from django.db import connection
+from django.db.models import Min, Q, QuerySet
+
+from audit.events import EventAction
 from audit.models import AuditEvent
 
 _NAMES = ("actor_name", "object_name", "segment_name")
 _IDS = ("object_uuid", "job_id", "request_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one event tells of a change, for reckoning."""
+
+    id: int
+    at: datetime
+    action: str
+    object_id: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
 
 
 def events_for_object(object_type: str, object_id: object) -> QuerySet[AuditEvent]:
@@ -21,6 +39,45 @@ def events_for_object(object_type: str, object_id: object) -> QuerySet[AuditEven
 def events_for_job(job_id: object) -> QuerySet[AuditEvent]:
     """What one job did and what became of it."""
     return AuditEvent.objects.filter(job_id=str(job_id)).order_by("-id")
+
+
+def changes_after(moment: datetime, actions: Collection[EventAction]) -> list[Told]:
+    """The changes of these kinds that were recorded after a moment, newest first."""
+    return _told(_after(moment, actions))
+
+
+def count_after(moment: datetime, actions: Collection[EventAction]) -> int:
+    """How many there are of them: whether another one came while something else was read."""
+    return _after(moment, actions).count()
+
+
+def changes_of(
+    moment: datetime, actions: Collection[EventAction], object_type: str, ids: Collection[int]
+) -> list[Told]:
+    """Those that were recorded after a moment about some objects of one type, newest first."""
+    about = AuditEvent.objects.filter(object_type=object_type, object_id__in=[str(number) for number in ids])
+    return _told(about.filter(at__gt=moment, action__in=actions))
+
+
+def begins_at() -> datetime | None:
+    """The time of the first event that the record holds; None while it holds none. What was before is not known."""
+    return AuditEvent.objects.order_by("pk").values_list("at", flat=True).first()
+
+
+def _after(moment: datetime, actions: Collection[EventAction]) -> QuerySet[AuditEvent]:
+    # Ids grow with time, all but: so a time is a span of ids within the index of actions, and `at` decides.
+    first = AuditEvent.objects.filter(at__gt=moment).aggregate(first=Min("pk"))["first"]
+    if first is None:
+        return AuditEvent.objects.none()
+    return AuditEvent.objects.filter(action__in=actions, pk__gte=first, at__gt=moment)
+
+
+def _told(events: QuerySet[AuditEvent]) -> list[Told]:
+    columns = events.order_by("-pk").values_list("id", "at", "action", "object_id", "before", "after")
+    return [
+        Told(number, at, action, about, before or {}, after or {})
+        for number, at, action, about, before, after in columns.iterator(chunk_size=2000)
+    ]
 
 
 def about_person(user_id: object) -> Q:
