@@ -85,6 +85,13 @@ PAGES: dict[tuple[str, str], Body] = {
     ("access-refuse", "POST"): lambda side, _: {"reason": "no need"},
     ("job-reject", "POST"): lambda side, _: {"reason": "not today"},
     ("segment-approvals", "POST"): lambda side, _: {"operations": "vm.patch"},
+    ("auditors:search_save", "POST"): lambda side, _: {"name": "refusals", "query": "outcome=refused"},
+    ("auditors:access_why", "GET"): lambda side, _: {
+        "kind": "vm",
+        "target": key(side.vm),
+        "user": key(side.user),
+        "action": "view",
+    },
 }
 
 API: dict[tuple[str, str], Body] = {
