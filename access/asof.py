@@ -63,9 +63,10 @@ class AnswerThen:
 class View:
     """Some objects at one moment, and who might do what to them."""
 
-    def __init__(self, at: datetime, state: State, places: Mapping[Any, Place]) -> None:
+    def __init__(self, at: datetime, state: State, places: Mapping[Any, Place], known_since: datetime | None) -> None:
+        """`known_since`: what was before that is not certain; None where all is."""
         self.at = at
-        self.known_since = state.known_since
+        self.known_since = known_since
         self._state = state
         self._places = places
 
@@ -152,8 +153,9 @@ class Moment:
         if at is not None and (begin is None or at < begin):
             since = "is empty" if begin is None else f"begins at {begin:%Y-%m-%d %H:%M:%S} UTC"
             raise InvalidAccessRequest(f"The record {since}. Who might do what before that can't be known.", field="at")
+        self._first: int | None = None
         self._changes: list[Told] = []
-        self._read_at_count = -1
+        self._read_at_count = 0
 
     def of(self, targets: Sequence[Any]) -> View:
         """What was so of these objects (VMs, segments, hosts, clusters), and of everything.
@@ -162,59 +164,64 @@ class Moment:
         no row changed either.
         """
         while True:
-            count = selectors.count_after(self.at, _WATCHED)
-            if count != self._read_at_count:
-                self._changes = selectors.changes_after(self.at, CHANGES)
+            count = self._count()
+            if self._first is not None and count != self._read_at_count:
+                self._changes = selectors.changes_after(self.at, self._first, CHANGES)
                 self._read_at_count = count
             view = self._read(targets)
-            if selectors.count_after(self.at, _WATCHED) == count:
+            if self._count() == count:
                 return view
 
+    def _count(self) -> int:
+        if self._first is None:
+            self._first = selectors.first_after(self.at)
+        return 0 if self._first is None else selectors.count_from(self._first, _WATCHED)
+
     def changes(self, kind: EventAction) -> list[Told]:
-        """What the record tells of one kind of change since, newest first, as last read."""
-        return [event for event in self._changes if event.action == kind]
+        """What the record tells of one kind of change since, newest first."""
+        first = selectors.first_after(self.at)
+        return [] if first is None else selectors.changes_after(self.at, first, [kind])
 
     def _read(self, targets: Sequence[Any]) -> View:
-        places, unknown = self._places(targets)
+        places, odd_place = self._places(targets)
         keys = {EVERYTHING, *(key for place in places.values() for key in place.keys or ())}
         state = State(
-            active=dict(User.objects.values_list("pk", "is_active")),
-            members=set(Membership.objects.values_list("team_id", "user_id")),
+            active=dict(User.objects.order_by().values_list("pk", "is_active")),
+            members=set(Membership.objects.order_by().values_list("team_id", "user_id")),
             grants=_grants(keys),
             keys=keys,
-            known_since=unknown,
         )
-        undo(state, self._changes)
-        return View(self.at, state, places)
+        odd = max(undo(state, self._changes) or 0, odd_place or 0)
+        return View(self.at, state, places, selectors.time_of(odd) if odd else None)
 
-    def _places(self, targets: Sequence[Any]) -> tuple[dict[Any, Place], datetime | None]:
+    def _places(self, targets: Sequence[Any]) -> tuple[dict[Any, Place], int | None]:
         by_kind: dict[str, list[Any]] = defaultdict(list)
         for target in targets:
             by_kind[target._meta.model_name].append(target)
         places: dict[Any, Place] = {}
-        unknown: datetime | None = None
+        odd: int | None = None
         for kind, objects in by_kind.items():
             if kind == "vm":
-                found, unknown = _places_of_vms(self.at, objects)
+                found, odd = _places_of_vms(self.at, objects)
                 places |= found
                 continue
             unborn = {int(event.object_id) for event in _since(self.at, [_BORN[kind]], kind, objects)}
             for target in objects:
                 places[target] = Place(None if target.pk in unborn else gate.reach(target))
-        return places, unknown
+        return places, odd
 
 
-def _places_of_vms(at: datetime, vms: Sequence[Any]) -> tuple[dict[Any, Place], datetime | None]:
+def _places_of_vms(at: datetime, vms: Sequence[Any]) -> tuple[dict[Any, Place], int | None]:
     of_vm: dict[int, list[Told]] = defaultdict(list)
     for event in _since(at, PLACES, "vm", vms):
         of_vm[int(event.object_id)].append(event)
     segments = dict(type(vms[0]).objects.filter(pk__in=[vm.pk for vm in vms]).values_list("pk", "segment_id"))
     places, latest = {}, None
     for vm in vms:
-        exists, segment, unknown = place_before(segments.get(vm.pk), of_vm[vm.pk])
+        exists, segment, odd = place_before(segments.get(vm.pk), of_vm[vm.pk])
         in_segment = [("segment", segment)] if segment is not None else []
         places[vm] = Place([("vm", vm.pk), *in_segment] if exists and vm.pk in segments else None, segment)
-        latest = max(filter(None, (latest, unknown)), default=None)
+        latest = max(filter(None, (latest, odd)), default=None)
     return places, latest
 
 

@@ -9,9 +9,7 @@ from django.db.models import Q, QuerySet
 
 from access.asof import Moment
 from access.gate import Key
-from access.grant_facts import GrantThen
 from access.models import Grant
-from audit import selectors
 from audit.events import EventAction
 
 
@@ -33,7 +31,7 @@ def reached(moment: Moment, objects: QuerySet[Any], users: Collection[int]) -> Q
 
 def _was_in(moment: Moment, segments: Collection[int]) -> Q:
     before: dict[int, Any] = {}
-    for event in selectors.changes_after(moment.at, [EventAction.VM_SEGMENT_ASSIGNED]):  # the oldest one comes last
+    for event in moment.changes(EventAction.VM_SEGMENT_ASSIGNED):  # the oldest one comes last
         before[int(event.object_id)] = event.before.get("segment_id")
     here = [vm for vm, segment in before.items() if segment in segments]
     return (Q(segment__in=segments) & ~Q(pk__in=list(before))) | Q(pk__in=here)
@@ -50,6 +48,7 @@ def _keys(moment: Moment, users: Collection[int]) -> set[Key]:
         keys |= {(scope, number) for scope, number in zip(scopes, numbers, strict=True) if number is not None}
     holders = {*(("user", user) for user in users), *(("team", team) for team in teams)}
     for event in moment.changes(EventAction.GRANT_REVOKED):
-        if (event.before.get("holder_type"), event.before.get("holder_id")) in holders:
-            keys.add(GrantThen.of_document(int(event.object_id), event.before).scope)
+        before = event.before
+        if (before.get("holder_type"), before.get("holder_id")) in holders:
+            keys.add((before["scope_type"], before["scope_id"]))
     return keys

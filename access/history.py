@@ -27,14 +27,13 @@ class State:
     """Everything that the gate goes by, as far as it touches the objects asked about.
 
     `active`: user id -> whether the account was open; who is not in it had no account. `members`: (team, user).
-    `known_since`: before this moment something happened that the events do not tell enough of to undo it.
+    `keys`: what reaches the objects asked about; grants on others are left out.
     """
 
     active: dict[int, bool]
     members: set[tuple[int, int]]
     grants: dict[int, GrantThen]
     keys: Collection[Key]
-    known_since: datetime | None = None
 
     def teams(self) -> Mapping[int, set[int]]:
         """user id -> ids of the teams that they were in."""
@@ -44,32 +43,34 @@ class State:
         return found
 
 
-def undo(state: State, events: Iterable[Told]) -> None:
-    """Take back what the events tell, newest first. Where one can't be taken back, `known_since` says from when on the
-    state is known.
+def undo(state: State, events: Iterable[Told]) -> int | None:
+    """Take back what the events tell, newest first.
+
+    Returns the id of the newest one that does not tell enough to be undone; what was before it is not certain.
     """
+    odd = None
     for event in events:
         try:
             _UNDO[EventAction(event.action)](state, event)
         except (KeyError, TypeError, ValueError):
-            state.known_since = max(event.at, state.known_since or event.at)
+            odd = odd or event.id
+    return odd
 
 
-def place_before(segment: int | None, events: Iterable[Told]) -> tuple[bool, int | None, datetime | None]:
+def place_before(segment: int | None, events: Iterable[Told]) -> tuple[bool, int | None, int | None]:
     """Where a VM was, from where it is and from its own events, newest first.
 
-    Returns whether it was known to Slipway at all, its segment, and the moment before which that is not known (None:
-    it is).
+    Returns whether it was known to Slipway at all, its segment, and the id of an event as `undo` does.
     """
-    exists, unknown = True, None
+    exists, odd = True, None
     for event in events:
         if event.action == EventAction.VM_DISCOVERED:
             exists, segment = False, None
-        elif "segment_id" in event.before:
-            segment = event.before["segment_id"]
+        elif "segment_id" in (before := event.before):
+            segment = before["segment_id"]
         else:
-            unknown = max(event.at, unknown or event.at)
-    return exists, segment, unknown
+            odd = odd or event.id
+    return exists, segment, odd
 
 
 def held(state: State, user: int, teams: Collection[int], keys: list[Key], at: datetime) -> set[Action]:
@@ -99,9 +100,9 @@ def _grant_created(state: State, event: Told) -> None:
 
 
 def _grant_revoked(state: State, event: Told) -> None:
-    grant = GrantThen.of_document(int(event.object_id), event.before)
-    if grant.scope in state.keys:
-        state.grants[grant.id] = grant
+    before = event.before
+    if (before["scope_type"], before["scope_id"]) in state.keys:
+        state.grants[int(event.object_id)] = GrantThen.of_document(int(event.object_id), before)
 
 
 def _role_changed(state: State, event: Told) -> None:

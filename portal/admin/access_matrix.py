@@ -23,6 +23,7 @@ from audit.canonical import instant
 from audit.events import EventAction
 from audit.export import Tally, told
 from audit.record import record_alone
+from audit.selectors import told_of
 from inventory.models import VM, Segment
 from portal.admin.access_form import KINDS, AccessForm
 from portal.admin.exports import Download, csv_rows, safe
@@ -136,6 +137,7 @@ class AccessMatrix:
             "view": view,
             "is_past": asked["at"] is not None,
             "at": instant(moment.at),
+            "recorded": told_of(EventAction.GRANT_CREATED, "grant", [link.grant.id for link in answer.links]),
             "held": [action for action in Action if action in view.held(user.pk, target)],
             "back": urlencode(back | ({"at": instant(moment.at)} if asked["at"] else {})),
         }

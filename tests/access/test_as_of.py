@@ -298,7 +298,7 @@ def test_a_change_in_the_middle_of_reading_is_noticed(monkeypatch):
 
     monkeypatch.setattr(Moment, "_read", interrupted)
     assert Action.VIEW in moment.of([vm]).held(user.pk, vm)
-    assert moment._read_at_count == 1
+    assert moment._read_at_count == 1  # and then the events were read again
 
 
 def test_what_is_recorded_of_a_grant_that_goes_is_what_it_gave_last(monkeypatch):

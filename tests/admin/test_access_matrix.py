@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from access.actions import Action
 from access.gate import SYSTEM
-from access.models import Effect
-from access.services.grants import grant_revoke
+from access.models import Effect, Grant
+from access.services.grants import grant_revoke, write_rows
 from access.services.people import member_remove
 from audit.canonical import instant
 from audit.events import EventAction, Outcome
@@ -133,6 +133,17 @@ def test_a_denial_that_is_no_more_is_told_of_its_time(auditor, story):
     answer = auditor.get(f"{PAGE}why/", asked | {"at": story["at"]}).context["answer"]
     assert not answer.allowed
     assert "denied by" in answer.sentence
+
+
+def test_a_grant_that_the_record_does_not_tell_of_is_marked(auditor, story):
+    """Somebody wrote it into the database, behind Slipway's back."""
+    grant = Grant.objects.create(user=story["eve"], role=make.role("owner"), segment=story["lab"], reason="mine")
+    write_rows(grant)
+    asked = {"kind": "vm", "target": story["bench"].pk, "user": story["eve"].pk, "action": "view"}
+    text = auditor.get(f"{PAGE}why/", asked).content.decode()
+    assert text.count("no event tells that it was given") == 1
+    assert f"{grant.pk}: no event tells" in text
+    assert text.count(", in the record</a>") == 1
 
 
 def test_each_look_is_recorded_with_its_question(auditor, story):
