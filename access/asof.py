@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from django.utils import timezone
 
@@ -17,13 +17,14 @@ from access.effects import EVERYTHING
 from access.errors import InvalidAccessRequest
 from access.gate import Key
 from access.grant_facts import GrantThen
-from access.history import CHANGES, PLACES, State, held, place_before, speaking, undo
+from access.history import CHANGES, MEMBERSHIPS, PLACES, State, held, place_before, speaking, undo
 from access.models import EverythingPermission, Grant, Membership, User
 from access.rows import row_models
 from audit import selectors
 from audit.events import EventAction
 from audit.selectors import Told
 
+T = TypeVar("T")
 _RELATED = ("team", "user", "role", "author", "segment", "vm", "host", "cluster")
 _BORN = {
     "segment": EventAction.SEGMENT_CREATED,
@@ -31,7 +32,7 @@ _BORN = {
     "cluster": EventAction.CLUSTER_CREATED,
 }
 #: What may not happen between the reading of the events and that of the rows.
-_WATCHED = (*CHANGES, EventAction.VM_SEGMENT_ASSIGNED)
+_WATCHED = (*CHANGES, *MEMBERSHIPS, EventAction.VM_SEGMENT_ASSIGNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +95,6 @@ class View:
         through = {user for team, user in self._state.members if ("team", team) in holders}
         return (through | {number for kind, number in holders if kind == "user"}) & set(self._state.active)
 
-    def members(self, team: int) -> set[int]:
-        """Ids of a team's members."""
-        return {user for of_team, user in self._state.members if of_team == team}
-
-    def teams_of(self, users: Collection[int]) -> set[int]:
-        """Ids of the teams that these users were in."""
-        return {team for team, user in self._state.members if user in users}
-
     def why(self, user: User, action: Action, target: Any) -> AnswerThen:
         """Why somebody might do something then, or might not."""
         allowed = action in self.held(user.pk, target)
@@ -153,6 +146,8 @@ class Moment:
         if at is not None and (begin is None or at < begin):
             since = "is empty" if begin is None else f"begins at {begin:%Y-%m-%d %H:%M:%S} UTC"
             raise InvalidAccessRequest(f"The record {since}. Who might do what before that can't be known.", field="at")
+        #: The newest event that narrowed what was asked about and can't be undone; 0 for none.
+        self._odd = 0
         self._first: int | None = None
         self._changes: list[Told] = []
         self._read_at_count = 0
@@ -163,36 +158,62 @@ class Moment:
         Events and rows are read as one: a change commits together with its event, so that when no event came meanwhile,
         no row changed either.
         """
+        return self._undisturbed(lambda: self._read(targets))
+
+    def members(self, team: int) -> set[int]:
+        """Ids of a team's members."""
+        return {user for _team, user in self._undisturbed(lambda: self._members({"team": team}))}
+
+    def teams_of(self, users: Collection[int]) -> set[int]:
+        """Ids of the teams that these users were in."""
+        return {team for team, user in self._undisturbed(lambda: self._members({})) if user in users}
+
+    def _undisturbed(self, read: Callable[[], T]) -> T:
         while True:
             count = self._count()
             if self._first is not None and count != self._read_at_count:
                 self._changes = selectors.changes_after(self.at, self._first, CHANGES)
                 self._read_at_count = count
-            view = self._read(targets)
+            found = read()
             if self._count() == count:
-                return view
+                return found
 
     def _count(self) -> int:
         if self._first is None:
             self._first = selectors.first_after(self.at)
         return 0 if self._first is None else selectors.count_from(self._first, _WATCHED)
 
-    def changes(self, kind: EventAction) -> list[Told]:
-        """What the record tells of one kind of change since, newest first."""
-        first = selectors.first_after(self.at)
-        return [] if first is None else selectors.changes_after(self.at, first, [kind])
+    def changes(self, *kinds: EventAction) -> list[Told]:
+        """What the record tells of these kinds of change since, newest first."""
+        first = self._first or selectors.first_after(self.at)
+        return [] if first is None else selectors.changes_after(self.at, first, kinds)
 
     def _read(self, targets: Sequence[Any]) -> View:
         places, odd_place = self._places(targets)
         keys = {EVERYTHING, *(key for place in places.values() for key in place.keys or ())}
         state = State(
             active=dict(User.objects.order_by().values_list("pk", "is_active")),
-            members=set(Membership.objects.order_by().values_list("team_id", "user_id")),
+            members=set(),
             grants=_grants(keys),
             keys=keys,
         )
-        odd = max(undo(state, self._changes) or 0, odd_place or 0)
-        return View(self.at, state, places, selectors.time_of(odd) if odd else None)
+        odd = [self._odd, odd_place, undo(state, self._changes)]
+        teams = [number for kind, number in (grant.holder for grant in state.grants.values()) if kind == "team"]
+        state.members = set(Membership.objects.filter(team__in=teams).order_by().values_list("team_id", "user_id"))
+        odd.append(undo(state, selectors.changes_of(self.at, MEMBERSHIPS, "team", set(teams))))
+        latest = max(filter(None, odd), default=None)
+        return View(self.at, state, places, selectors.time_of(latest) if latest else None)
+
+    def _members(self, narrowed: Mapping[str, int]) -> set[tuple[int, int]]:
+        """(team, user) of every membership, or of those of one team."""
+        today = Membership.objects.filter(**narrowed).order_by().values_list("team_id", "user_id")
+        state = State(active={}, members=set(today), grants={}, keys=())
+        if narrowed:
+            odd = undo(state, selectors.changes_of(self.at, MEMBERSHIPS, "team", [narrowed["team"]]))
+        else:
+            odd = undo(state, self.changes(*MEMBERSHIPS))
+        self._odd = max(self._odd, odd or 0)
+        return state.members
 
     def _places(self, targets: Sequence[Any]) -> tuple[dict[Any, Place], int | None]:
         by_kind: dict[str, list[Any]] = defaultdict(list)
@@ -205,7 +226,8 @@ class Moment:
                 found, odd = _places_of_vms(self.at, objects)
                 places |= found
                 continue
-            unborn = {int(event.object_id) for event in _since(self.at, [_BORN[kind]], kind, objects)}
+            born = selectors.changes_of(self.at, [_BORN[kind]], kind, [item.pk for item in objects])
+            unborn = {int(event.object_id) for event in born}
             for target in objects:
                 places[target] = Place(None if target.pk in unborn else gate.reach(target))
         return places, odd
@@ -213,7 +235,7 @@ class Moment:
 
 def _places_of_vms(at: datetime, vms: Sequence[Any]) -> tuple[dict[Any, Place], int | None]:
     of_vm: dict[int, list[Told]] = defaultdict(list)
-    for event in _since(at, PLACES, "vm", vms):
+    for event in selectors.changes_of(at, PLACES, "vm", [vm.pk for vm in vms]):
         of_vm[int(event.object_id)].append(event)
     segments = dict(type(vms[0]).objects.filter(pk__in=[vm.pk for vm in vms]).values_list("pk", "segment_id"))
     places, latest = {}, None
@@ -223,10 +245,6 @@ def _places_of_vms(at: datetime, vms: Sequence[Any]) -> tuple[dict[Any, Place], 
         places[vm] = Place([("vm", vm.pk), *in_segment] if exists and vm.pk in segments else None, segment)
         latest = max(filter(None, (latest, odd)), default=None)
     return places, latest
-
-
-def _since(at: datetime, actions: Collection[EventAction], kind: str, objects: Sequence[Any]) -> list[Told]:
-    return selectors.changes_of(at, actions, kind, [item.pk for item in objects])
 
 
 def _grants(keys: set[Key]) -> dict[int, GrantThen]:

@@ -39,7 +39,7 @@ def _was_in(moment: Moment, segments: Collection[int]) -> Q:
 
 def _keys(moment: Moment, users: Collection[int]) -> set[Key]:
     """What today's grants of these users and their teams reach, and those that were taken away since."""
-    teams = moment.of([]).teams_of(users)
+    teams = moment.teams_of(users)
     today = Grant.objects.filter(Q(user__in=users) | Q(team__in=teams)).select_related(None).order_by()
     scopes = ("vm", "segment")
     keys: set[Key] = set()

@@ -147,6 +147,8 @@ _UNDO: Mapping[EventAction, Callable[[State, Told], None]] = MappingProxyType(
         EventAction.SEGMENT_DELETED: _cannot,
     }
 )
-CHANGES = tuple(_UNDO)
+MEMBERSHIPS = (EventAction.MEMBERSHIP_ADDED, EventAction.MEMBERSHIP_REMOVED)
+#: All but those of memberships, which matter for few teams at a time.
+CHANGES = tuple(action for action in _UNDO if action not in MEMBERSHIPS)
 #: What changes where a VM is, and whether it is.
 PLACES = (EventAction.VM_DISCOVERED, EventAction.VM_SEGMENT_ASSIGNED)

@@ -71,6 +71,8 @@ def changes_of(
     moment: datetime, actions: Collection[EventAction], object_type: str, ids: Collection[int]
 ) -> list[Told]:
     """Those that were recorded after a moment about some objects of one type, newest first."""
+    if not ids:
+        return []
     about = AuditEvent.objects.filter(object_type=object_type, object_id__in=[str(number) for number in ids])
     return _told(about.filter(at__gt=moment, action__in=actions))
 

@@ -80,5 +80,5 @@ class AccessForm(forms.Form):
         person, team = self.cleaned_data["person"], self.cleaned_data["team"]
         if team is None:
             return None if person is None else {person.pk}
-        members = moment.of([]).members(team.pk)
+        members = moment.members(team.pk)
         return members if person is None else members & {person.pk}

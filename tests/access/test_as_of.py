@@ -19,7 +19,7 @@ from access.asof import Moment
 from access.errors import InvalidAccessRequest, NotVisible
 from access.gate import SYSTEM
 from access.grant_facts import GrantThen
-from access.history import CHANGES, PLACES
+from access.history import CHANGES, MEMBERSHIPS, PLACES
 from access.models import Effect, Grant, Membership, Role, User
 from access.role_templates import TEMPLATES, RoleTemplate
 from access.services import people as people_services
@@ -84,7 +84,11 @@ class Town:
         self.grants.append(make.grant(self._holder(), slug, self._target(), **more))
 
     def _short(self) -> None:
-        self._grant(expires_at=timezone.now() + timedelta(milliseconds=self.chance.choice([15, 60, 200])))
+        ends = timezone.now() + timedelta(milliseconds=self.chance.choice([15, 60, 200]))
+        try:
+            self._grant(expires_at=ends)
+        except InvalidAccessRequest:
+            assert timezone.now() >= ends  # a busy machine took longer than that to get there
 
     def _deny(self) -> None:
         self._grant(effect=Effect.DENY)
@@ -266,21 +270,33 @@ def test_the_future_is_not_asked_about():
     ("action", "target", "facts"),
     [
         (EventAction.GRANT_REVOKED, "grant", {"before": {"holder": "user ada", "role": "viewer", "actions": ["view"]}}),
-        (EventAction.MEMBERSHIP_REMOVED, "team", {"before": {"user": "ada"}}),
+        (EventAction.MEMBERSHIP_REMOVED, "holder", {"before": {"user": "ada"}}),
         (EventAction.VM_SEGMENT_ASSIGNED, "vm", {"before": {"segment": "accounting"}}),
         (EventAction.TEAM_DELETED, "team", {}),
     ],
 )
 def test_what_an_event_does_not_tell_enough_of_makes_the_time_before_it_unknown(action, target, facts):
-    vm = make.vm()
-    record(EventAction.VM_CHANGED, target=Target(type="vm", id="0"), actor=SYSTEM)
+    vm, team = make.vm(), make.team()
+    make.grant(team, "viewer", vm)
     then = timezone.now()
-    number = vm.pk if target == "vm" else 4711
-    told = record(action, target=Target(type=target, id=str(number)), actor=SYSTEM, **facts)
+    about = {"vm": Target("vm", str(vm.pk)), "holder": Target("team", str(team.pk))}.get(target, Target(target, "4711"))
+    told = record(action, target=about, actor=SYSTEM, **facts)
     after = timezone.now()
     record(EventAction.VM_CHANGED, target=Target(type="vm", id="0"), actor=SYSTEM)
     assert Moment(then).of([vm]).known_since == told.at
     assert Moment(after).of([vm]).known_since is None
+
+
+def test_who_was_in_a_team_is_uncertain_before_what_cannot_be_undone():
+    team, vm = make.team(members=[make.user()]), make.vm()
+    record(EventAction.VM_CHANGED, target=Target("vm", "0"), actor=SYSTEM)
+    then = timezone.now()
+    told = record(EventAction.MEMBERSHIP_REMOVED, target=team, actor=SYSTEM, before={"user": "ada"})
+    for narrowing in (lambda moment: moment.members(team.pk), lambda moment: moment.teams_of([0])):
+        moment = Moment(then)
+        assert moment.of([vm]).known_since is None  # the team holds nothing there
+        narrowing(moment)
+        assert moment.of([vm]).known_since == told.at
 
 
 def test_a_change_in_the_middle_of_reading_is_noticed(monkeypatch):
@@ -324,7 +340,14 @@ def test_a_grant_is_read_from_the_record_as_it_was_written():
 
 def test_what_changes_access_is_told_apart_from_what_does_not():
     """A new kind of event has to be put on one of the two sides, by hand."""
-    told = {*CHANGES, *PLACES, EventAction.SEGMENT_CREATED, EventAction.HOST_CREATED, EventAction.CLUSTER_CREATED}
+    told = {
+        *CHANGES,
+        *MEMBERSHIPS,
+        *PLACES,
+        EventAction.SEGMENT_CREATED,
+        EventAction.HOST_CREATED,
+        EventAction.CLUSTER_CREATED,
+    }
     nouns = ("grant", "role", "membership", "team", "user", "segment", "cluster", "host", "vm")
     rest = {event for event in EventAction if event.value.split(".")[0] in nouns} - told
     assert rest == {
