@@ -188,6 +188,9 @@ class Moment:
         first = self._first or selectors.first_after(self.at)
         return [] if first is None else selectors.changes_after(self.at, first, kinds)
 
+    def _changes_of(self, kinds: Collection[EventAction], noun: str, ids: Collection[int]) -> list[Told]:
+        return [] if self._first is None else selectors.changes_of(self.at, self._first, kinds, noun, ids)
+
     def _read(self, targets: Sequence[Any]) -> View:
         places, odd_place = self._places(targets)
         keys = {EVERYTHING, *(key for place in places.values() for key in place.keys or ())}
@@ -200,7 +203,7 @@ class Moment:
         odd = [self._odd, odd_place, undo(state, self._changes)]
         teams = [number for kind, number in (grant.holder for grant in state.grants.values()) if kind == "team"]
         state.members = set(Membership.objects.filter(team__in=teams).order_by().values_list("team_id", "user_id"))
-        odd.append(undo(state, selectors.changes_of(self.at, MEMBERSHIPS, "team", set(teams))))
+        odd.append(undo(state, self._changes_of(MEMBERSHIPS, "team", set(teams))))
         latest = max(filter(None, odd), default=None)
         return View(self.at, state, places, selectors.time_of(latest) if latest else None)
 
@@ -209,7 +212,7 @@ class Moment:
         today = Membership.objects.filter(**narrowed).order_by().values_list("team_id", "user_id")
         state = State(active={}, members=set(today), grants={}, keys=())
         if narrowed:
-            odd = undo(state, selectors.changes_of(self.at, MEMBERSHIPS, "team", [narrowed["team"]]))
+            odd = undo(state, self._changes_of(MEMBERSHIPS, "team", [narrowed["team"]]))
         else:
             odd = undo(state, self.changes(*MEMBERSHIPS))
         self._odd = max(self._odd, odd or 0)
@@ -223,19 +226,19 @@ class Moment:
         odd: int | None = None
         for kind, objects in by_kind.items():
             if kind == "vm":
-                found, odd = _places_of_vms(self.at, objects)
+                found, odd = _places_of_vms(objects, self._changes_of(PLACES, "vm", [vm.pk for vm in objects]))
                 places |= found
                 continue
-            born = selectors.changes_of(self.at, [_BORN[kind]], kind, [item.pk for item in objects])
+            born = self._changes_of([_BORN[kind]], kind, [item.pk for item in objects])
             unborn = {int(event.object_id) for event in born}
             for target in objects:
                 places[target] = Place(None if target.pk in unborn else gate.reach(target))
         return places, odd
 
 
-def _places_of_vms(at: datetime, vms: Sequence[Any]) -> tuple[dict[Any, Place], int | None]:
+def _places_of_vms(vms: Sequence[Any], events: list[Told]) -> tuple[dict[Any, Place], int | None]:
     of_vm: dict[int, list[Told]] = defaultdict(list)
-    for event in selectors.changes_of(at, PLACES, "vm", [vm.pk for vm in vms]):
+    for event in events:
         of_vm[int(event.object_id)].append(event)
     segments = dict(type(vms[0]).objects.filter(pk__in=[vm.pk for vm in vms]).values_list("pk", "segment_id"))
     places, latest = {}, None

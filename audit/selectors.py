@@ -68,13 +68,13 @@ def count_from(first: int, actions: Collection[EventAction]) -> int:
 
 
 def changes_of(
-    moment: datetime, actions: Collection[EventAction], object_type: str, ids: Collection[int]
+    moment: datetime, first: int, actions: Collection[EventAction], object_type: str, ids: Collection[int]
 ) -> list[Told]:
-    """Those that were recorded after a moment about some objects of one type, newest first."""
+    """As `changes_after`, of some objects of one type."""
     if not ids:
         return []
     about = AuditEvent.objects.filter(object_type=object_type, object_id__in=[str(number) for number in ids])
-    return _told(about.filter(at__gt=moment, action__in=actions))
+    return _told(about.filter(action__in=actions, pk__gte=first, at__gt=moment))
 
 
 def time_of(event: int) -> datetime:
