@@ -146,7 +146,7 @@ class Moment:
         if at is not None and (begin is None or at < begin):
             since = "is empty" if begin is None else f"begins at {begin:%Y-%m-%d %H:%M:%S} UTC"
             raise InvalidAccessRequest(f"The record {since}. Who might do what before that can't be known.", field="at")
-        #: The newest event that narrowed what was asked about and can't be undone; 0 for none.
+        #: The newest event that `doubt` was told of; 0 for none.
         self._odd = 0
         self._first: int | None = None
         self._changes: list[Told] = []
@@ -183,6 +183,10 @@ class Moment:
             self._first = selectors.first_after(self.at)
         return 0 if self._first is None else selectors.count_from(self._first, _WATCHED)
 
+    def doubt(self, event: int) -> None:
+        """Note an event that should have narrowed what is asked about, and does not tell enough for it."""
+        self._odd = max(self._odd, event)
+
     def changes(self, *kinds: EventAction) -> list[Told]:
         """What the record tells of these kinds of change since, newest first."""
         first = self._first or selectors.first_after(self.at)
@@ -215,7 +219,7 @@ class Moment:
             odd = undo(state, self._changes_of(MEMBERSHIPS, "team", [narrowed["team"]]))
         else:
             odd = undo(state, self.changes(*MEMBERSHIPS))
-        self._odd = max(self._odd, odd or 0)
+        self.doubt(odd or 0)
         return state.members
 
     def _places(self, targets: Sequence[Any]) -> tuple[dict[Any, Place], int | None]:

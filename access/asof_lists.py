@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 
 from access.asof import Moment
 from access.gate import Key
+from access.grant_facts import FACTS
 from access.models import Grant
 from audit.events import EventAction
 
@@ -32,7 +33,10 @@ def reached(moment: Moment, objects: QuerySet[Any], users: Collection[int]) -> Q
 def _was_in(moment: Moment, segments: Collection[int]) -> Q:
     before: dict[int, Any] = {}
     for event in moment.changes(EventAction.VM_SEGMENT_ASSIGNED):  # the oldest one comes last
-        before[int(event.object_id)] = event.before.get("segment_id")
+        was = event.before
+        before[int(event.object_id)] = was.get("segment_id")
+        if "segment_id" not in was:
+            moment.doubt(event.id)
     here = [vm for vm, segment in before.items() if segment in segments]
     return (Q(segment__in=segments) & ~Q(pk__in=list(before))) | Q(pk__in=here)
 
@@ -48,7 +52,9 @@ def _keys(moment: Moment, users: Collection[int]) -> set[Key]:
         keys |= {(scope, number) for scope, number in zip(scopes, numbers, strict=True) if number is not None}
     holders = {*(("user", user) for user in users), *(("team", team) for team in teams)}
     for event in moment.changes(EventAction.GRANT_REVOKED):
-        before = event.before
-        if (before.get("holder_type"), before.get("holder_id")) in holders:
-            keys.add((before["scope_type"], before["scope_id"]))
+        was = event.before
+        if not was.keys() >= FACTS:
+            moment.doubt(event.id)
+        elif (was["holder_type"], was["holder_id"]) in holders:
+            keys.add((was["scope_type"], was["scope_id"]))
     return keys

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from access.models import Grant
 
 #: What is written of a grant when it is given and when it is taken away to be reckoned with; the rest are words.
-_FACTS = frozenset({"holder_type", "holder_id", "scope_type", "scope_id", "role_id", "actions", "effect", "expires_at"})
+FACTS = frozenset({"holder_type", "holder_id", "scope_type", "scope_id", "role_id", "actions", "effect", "expires_at"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,11 @@ class GrantThen:
             actions=frozenset(map(str, document["actions"])),
             effect=str(document["effect"]),
             expires_at=None if ends is None else datetime.fromisoformat(ends),
-            words={name: str(value) for name, value in document.items() if name not in _FACTS},
+            words={name: str(value) for name, value in document.items() if name not in FACTS},
         )
 
     def __str__(self) -> str:
-        through = f" through the {self.words['holder']}" if self.holder[0] == "team" else ""
-        author = f", given by {self.words['author']}" if self.words.get("author") else ""
-        return f"{self.words['role']} on {self.words['scope']}{through}{author} ({self.words['reason']})"
+        words = self.words.get
+        through = f" through the {words('holder')}" if self.holder[0] == "team" else ""
+        author = f", given by {words('author')}" if words("author") else ""
+        return f"{words('role')} on {words('scope')}{through}{author} ({words('reason')})"

@@ -181,6 +181,21 @@ def test_it_is_said_when_the_record_does_not_tell_enough(auditor, story):
     assert "This is not certain" not in auditor.get(PAGE).content.decode()
 
 
+@pytest.mark.parametrize(
+    ("action", "noun", "query"),
+    [
+        (EventAction.VM_SEGMENT_ASSIGNED, "vm", "segment"),
+        (EventAction.GRANT_REVOKED, "grant", "person"),
+        (EventAction.MEMBERSHIP_REMOVED, "team", "team"),
+    ],
+)
+def test_it_is_said_too_when_what_is_missing_would_have_been_listed(auditor, story, action, noun, query):
+    about = {"vm": "4711", "grant": "4711", "team": str(story["books"].pk)}[noun]
+    record_alone(action, target=Target(type=noun, id=about), actor=SYSTEM, before={"segment": "lab"})
+    asked = {"segment": story["lab"].pk, "person": "eve", "team": story["books"].pk}[query]
+    assert "This is not certain" in auditor.get(PAGE, {"at": story["at"], query: asked}).content.decode()
+
+
 def taken(client: Client, **query: Any) -> bytes:
     answer = client.get(f"{PAGE}csv/", query)
     assert answer.status_code == 200
