@@ -52,14 +52,14 @@ def held_on(actor: Actor, target: Any = None, among: Collection[Action] = frozen
     if not actor.is_active or actor.pk is None:
         return set()
     if target is None:
-        return _held(*effects(actor, {}), [EVERYTHING]).intersection(among)
+        return decided(*effects(actor, {}), [EVERYTHING]).intersection(among)
     manager: Any = type(target)._default_manager
     if not hasattr(manager.all(), "scopes"):  # people, teams and grants, which have no rows of their own
         return {action for action in among if manager.visible_to(actor, action).filter(pk=target.pk).exists()}
     keys = reach(target)
     if keys is None:
         return set()
-    return _held(*effects(actor, _by_scope(keys)), [EVERYTHING, *keys]).intersection(among)
+    return decided(*effects(actor, _by_scope(keys)), [EVERYTHING, *keys]).intersection(among)
 
 
 def reach(target: Any) -> list[Key] | None:
@@ -103,7 +103,7 @@ def actions_on(actor: Actor, objects: Iterable[Any]) -> dict[Any, set[Action]]:
     readers = [(scope, _reader(path)) for scope, paths in scopes.items() for path in paths]
     keys = {item.pk: [(scope, read(item)) for scope, read in readers] for item in items}
     allowed, denied = effects(actor, _by_scope(key for of_item in keys.values() for key in of_item))
-    return {pk: _held(allowed, denied, [EVERYTHING, *of_item]) for pk, of_item in keys.items()}
+    return {pk: decided(allowed, denied, [EVERYTHING, *of_item]) for pk, of_item in keys.items()}
 
 
 @cache
@@ -118,8 +118,8 @@ def _reach_statement(model: Any) -> tuple[str, list[str]]:
     return statement, [scope for scope, _path in paths]
 
 
-def _held(allowed: Effects, denied: Effects, keys: list[Key]) -> set[Action]:
-    """Allowed by at least one of these, denied by none; without VIEW, nothing."""
+def decided(allowed: Effects, denied: Effects, keys: list[Key]) -> set[Action]:
+    """The verdict: allowed by at least one of these, denied by none; without VIEW, nothing."""
     held = {name for key in keys for name in allowed.get(key, ())}
     held -= {name for key in keys for name in denied.get(key, ())}
     return {Action(name) for name in held} if Action.VIEW in held else set()

@@ -77,6 +77,8 @@ class EventAction(models.TextChoices):
     AUDIT_VERIFIED = "audit.verified", "Record verified"
     AUDIT_READ = "audit.read", "Record read"
     AUDIT_EXPORTED = "audit.exported", "Record exported"
+    SEARCH_SAVED = "search.saved", "Search saved"
+    SEARCH_DELETED = "search.deleted", "Saved search deleted"
     INSTALLATION_FIRST_START = "installation.first_start", "First start of the installation"
 
 

@@ -4,13 +4,40 @@
 
 from __future__ import annotations
 
-from django.db import connection
-from django.db.models import Q, QuerySet
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
 
+from django.db import connection
+from django.db.models import F, Min, Q, QuerySet, TextField
+from django.db.models.functions import Cast
+
+from audit.events import EventAction
 from audit.models import AuditEvent
 
 _NAMES = ("actor_name", "object_name", "segment_name")
 _IDS = ("object_uuid", "job_id", "request_id")
+
+
+class Told(NamedTuple):
+    """What one event tells of a change, for reckoning: its documents are read when they are asked for."""
+
+    id: int
+    action: str
+    object_id: str
+    before_text: str | None = None
+    after_text: str | None = None
+
+    @property
+    def before(self) -> Mapping[str, Any]:
+        """What was; empty when the event does not say."""
+        return json.loads(self.before_text) if self.before_text else {}
+
+    @property
+    def after(self) -> Mapping[str, Any]:
+        """What is since; empty when the event does not say."""
+        return json.loads(self.after_text) if self.after_text else {}
 
 
 def events_for_object(object_type: str, object_id: object) -> QuerySet[AuditEvent]:
@@ -21,6 +48,56 @@ def events_for_object(object_type: str, object_id: object) -> QuerySet[AuditEven
 def events_for_job(job_id: object) -> QuerySet[AuditEvent]:
     """What one job did and what became of it."""
     return AuditEvent.objects.filter(job_id=str(job_id)).order_by("-id")
+
+
+def first_after(moment: datetime) -> int | None:
+    """The lowest id of the events that were recorded after a moment."""
+    # The sum keeps a database from walking along the ids, through all that is older, instead of the index of times.
+    found: int | None = AuditEvent.objects.filter(at__gt=moment).aggregate(first=Min(F("pk") + 0))["first"]
+    return found
+
+
+def changes_after(moment: datetime, first: int, actions: Collection[EventAction]) -> list[Told]:
+    """The changes of these kinds that were recorded after a moment, newest first; `first` is `first_after` of it."""
+    return _told(AuditEvent.objects.filter(action__in=actions, pk__gte=first, at__gt=moment))
+
+
+def count_from(first: int, actions: Collection[EventAction]) -> int:
+    """How many of them there are from that id on: whether another one came while something else was read."""
+    return AuditEvent.objects.filter(action__in=actions, pk__gte=first).count()
+
+
+def changes_of(
+    moment: datetime, first: int, actions: Collection[EventAction], object_type: str, ids: Collection[int]
+) -> list[Told]:
+    """As `changes_after`, of some objects of one type."""
+    if not ids:
+        return []
+    about = AuditEvent.objects.filter(object_type=object_type, object_id__in=[str(number) for number in ids])
+    return _told(about.filter(action__in=actions, pk__gte=first, at__gt=moment))
+
+
+def time_of(event: int) -> datetime:
+    """When an event happened."""
+    return AuditEvent.objects.values_list("at", flat=True).get(pk=event)
+
+
+def told_of(action: EventAction, object_type: str, ids: Collection[int]) -> set[int]:
+    """Those of some objects of one type of which the record tells that this happened to them."""
+    about = AuditEvent.objects.filter(object_type=object_type, object_id__in=[str(number) for number in ids])
+    return {int(number) for number in about.filter(action=action).order_by().values_list("object_id", flat=True)}
+
+
+def begins_at() -> datetime | None:
+    """The time of the first event that the record holds; None while it holds none. What was before is not known."""
+    return AuditEvent.objects.order_by("pk").values_list("at", flat=True).first()
+
+
+def _told(events: QuerySet[AuditEvent]) -> list[Told]:
+    # As text: decoding every document of tens of thousands of events would take longer than all the rest.
+    texts = {f"{name}_text": Cast(name, TextField()) for name in ("before", "after")}
+    rows = events.annotate(**texts).order_by("-pk").values_list("id", "action", "object_id", *texts)
+    return list(map(Told._make, rows))
 
 
 def about_person(user_id: object) -> Q:

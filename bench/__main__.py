@@ -8,6 +8,7 @@ import sys
 NAMES = {
     "migrate": "live migration, portal over virsh (lab)",
     "snapshot": "snapshot create and revert, portal over virsh (lab)",
+    "past": "who could do what at a moment of the past, with 1,000,000 events (embedded database, or yours)",
     "vmlist": "the VM list at 100, 1,000 and 10,000 VMs (embedded database)",
 }
 

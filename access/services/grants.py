@@ -12,9 +12,10 @@ from django.utils import timezone
 
 from access import gate
 from access.actions import Action
-from access.errors import InvalidAccessRequest, NotAllowed
+from access.errors import InvalidAccessRequest, NotAllowed, NotVisible
 from access.explain import held_until
 from access.gate import Actor, System
+from access.grant_facts import GrantThen
 from access.models import Effect, EverythingPermission, Grant, Role, Team, User
 from access.models.grants import SCOPES
 from access.rows import row_models
@@ -94,7 +95,12 @@ def grant_write(
 
 @transaction.atomic
 def grant_revoke(*, actor: Actor, grant: Grant, reason: str = "") -> None:
-    """Take a grant away, rows and all. Needs GRANT on its scope."""
+    """Take a grant away, rows and all. Needs GRANT on its scope. Raises NotVisible, also for one that is gone."""
+    # Read anew: what is recorded is what it gave until now, not what it gave when somebody loaded it.
+    found = Grant.objects.select_for_update(of=("self",)).select_related("role").filter(pk=grant.pk).first()
+    if found is None:
+        raise NotVisible(user=actor, action=Action.GRANT, target=grant)
+    grant = found
     gate.authorise(actor, Action.GRANT, grant.target)
     record(EventAction.GRANT_REVOKED, target=grant, actor=actor, reason=reason, before=_facts(grant))
     grant.delete()
@@ -148,11 +154,4 @@ def _refuse_longer_than_held(actor: Actor, role: Role, target: Any, expires_at: 
 
 
 def _facts(grant: Grant) -> dict[str, object]:
-    return {
-        "holder": f"{'team' if grant.team else 'user'} {grant.holder}",
-        "role": grant.role.slug,
-        "actions": grant.role.actions,
-        "scope": grant.scope_label,
-        "effect": grant.effect,
-        "expires_at": grant.expires_at.isoformat() if grant.expires_at else None,
-    }
+    return GrantThen.of_grant(grant, grant.role.actions).document()

@@ -38,9 +38,17 @@ def user_deactivate(*, actor: Actor, user: User, reason: str = "") -> None:
     gate.authorise(actor, Action.GRANT)
     if user == actor:
         raise InvalidAccessRequest("Nobody closes their own account; ask another administrator.", field="is_active")
+    was_active = User.objects.select_for_update().values_list("is_active", flat=True).get(pk=user.pk)
     user.is_active = False
     user.save(update_fields=["is_active"])
-    record(EventAction.USER_DEACTIVATED, target=user, actor=actor, reason=reason)
+    record(
+        EventAction.USER_DEACTIVATED,
+        target=user,
+        actor=actor,
+        reason=reason,
+        before={"is_active": was_active},
+        after={"is_active": False},
+    )
 
 
 @transaction.atomic
@@ -61,7 +69,7 @@ def member_add(*, actor: Actor, team: Team, user: User, is_lead: bool = False) -
     membership, created = Membership.objects.get_or_create(team=team, user=user, defaults={"is_lead": is_lead})
     if not created:
         raise InvalidAccessRequest(f"{user} is in {team} already.", field="user")
-    record(EventAction.MEMBERSHIP_ADDED, target=team, actor=actor, after={"user": user.username, "is_lead": is_lead})
+    record(EventAction.MEMBERSHIP_ADDED, target=team, actor=actor, after=_facts(membership))
     return membership
 
 
@@ -69,10 +77,17 @@ def member_add(*, actor: Actor, team: Team, user: User, is_lead: bool = False) -
 def member_remove(*, actor: Actor, team: Team, user: User) -> None:
     """Take a person out of a team. Raises InvalidAccessRequest when they are not in it."""
     _authorise_membership(actor, team, lead_wanted=False)
-    deleted, _ = Membership.objects.filter(team=team, user=user).delete()
-    if not deleted:
+    membership = Membership.objects.select_for_update().filter(team=team, user=user).first()
+    if membership is None:
         raise InvalidAccessRequest(f"{user} is not in {team}.", field="user")
-    record(EventAction.MEMBERSHIP_REMOVED, target=team, actor=actor, before={"user": user.username})
+    record(EventAction.MEMBERSHIP_REMOVED, target=team, actor=actor, before=_facts(membership))
+    membership.delete()
+
+
+def _facts(membership: Membership) -> dict[str, object]:
+    """Ids too: what was so at some time is reckoned from these (`access.history`)."""
+    user = membership.user
+    return {"user": user.username, "user_id": user.pk, "is_lead": membership.is_lead}
 
 
 def _authorise_membership(actor: Actor, team: Team, *, lead_wanted: bool) -> None:

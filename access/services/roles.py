@@ -10,7 +10,7 @@ from django.db import transaction
 from access import gate
 from access.actions import Action
 from access.errors import InvalidAccessRequest
-from access.gate import Actor
+from access.gate import SYSTEM, Actor
 from access.models import Role
 from access.role_templates import TEMPLATES
 from access.services.grants import write_rows
@@ -38,10 +38,20 @@ def role_templates_install() -> None:
     """Bring the built-in roles to what `role_templates` says, and their grants' rows with them. Idempotent."""
     for template in TEMPLATES:
         actions = [action.value for action in template.actions]
-        role, _ = Role.objects.get_or_create(slug=template.slug, defaults={"name": template.name})
-        stale = role.actions != actions
+        role, is_new = Role.objects.get_or_create(slug=template.slug, defaults={"name": template.name})
+        before = role.actions
         role.name, role.purpose, role.actions, role.is_template = template.name, template.purpose, actions, True
         role.save()
-        if stale:
+        if is_new:
+            after = {"slug": role.slug, "actions": actions}
+            record(EventAction.ROLE_CREATED, target=role, actor=SYSTEM, after=after)
+        elif before != actions:
             for grant in role.grants.all():
                 write_rows(grant)
+            record(
+                EventAction.ROLE_CHANGED,
+                target=role,
+                actor=SYSTEM,
+                before={"actions": before},
+                after={"actions": actions},
+            )

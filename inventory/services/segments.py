@@ -80,7 +80,7 @@ def vm_assign_segment(*, actor: Actor, vm: VM, segment: Segment | None, reason: 
         gate.authorise(actor, Action.ASSIGN_SEGMENT, segment)
     if vm.segment is not None and vm.segment != segment and vm.segment.approval_rules.exists():
         gate.authorise(actor, Action.GRANT)
-    before = vm.segment.name if vm.segment else None
+    before = _place(vm.segment)
     vm.segment = segment
     vm.save(update_fields=["segment"])
     nic_findings_refresh([vm.pk])
@@ -89,10 +89,15 @@ def vm_assign_segment(*, actor: Actor, vm: VM, segment: Segment | None, reason: 
         target=vm,
         actor=actor,
         reason=reason,
-        before={"segment": before},
-        after={"segment": segment.name if segment else None},
+        before=before,
+        after=_place(segment),
     )
     return vm
+
+
+def _place(segment: Segment | None) -> dict[str, object]:
+    """The id too: where a VM was at some time is reckoned from it (`access.history`)."""
+    return {"segment": segment.name if segment else None, "segment_id": segment.pk if segment else None}
 
 
 def _set_networks(segment: Segment, networks: Sequence[str]) -> None:

@@ -48,6 +48,7 @@ class BrokenGlass(models.Model):
     objects = BrokenGlassQuerySet.as_manager()
 
     class Meta:
+        verbose_name = verbose_name_plural = "work without approval"
         default_permissions = ()
         ordering = ["-pk"]
 

@@ -1,11 +1,13 @@
-"""What makes the site read-only: no address changes anything, and every permission to do so is refused."""
+"""What makes the site read-only: no address changes what it shows, and every permission to do so is refused. (An
+auditor's saved searches are the auditor's own.)
+"""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from django.contrib import admin
 from django.core.paginator import Paginator
@@ -26,6 +28,13 @@ from access.actions import Action
 LONGEST_LIST = 100_000
 
 
+class Pages(Protocol):
+    """Addresses that the site has beside those of its nouns."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Each one guarded by `AuditorsSite.admin_view`."""
+
+
 class AuditorsSite(admin.AdminSite):
     """Open to who may read the audit record, and to nobody else. People sign in at the portal's own page."""
 
@@ -34,6 +43,8 @@ class AuditorsSite(admin.AdminSite):
     index_title = "The record, and what it is about"
     index_template = "auditors/index.html"
     empty_value_display = "–"  # noqa: RUF001 (a dash is what a reader expects there)
+    #: Pages beside those of the nouns.
+    pages: Sequence[Pages] = ()
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Whether the user may read the record; asked of the gate once per request."""
@@ -70,6 +81,7 @@ class AuditorsSite(admin.AdminSite):
         for model, noun in self._registry.items():
             prefix = f"{model._meta.app_label}/{model._meta.model_name}/"
             urls += [path(prefix + str(url.pattern), url.callback, name=url.name) for url in noun.get_urls()]
+        urls += [url for pages in self.pages for url in pages.get_urls()]
         labels = "|".join(sorted({model._meta.app_label for model in self._registry}))
         return [*urls, re_path(rf"^(?P<app_label>{labels})/$", self.admin_view(self.app_index), name="app_list")]
 
@@ -152,6 +164,19 @@ class ReadOnlyInline(Unchangeable, admin.TabularInline):
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """All: a form would refuse those that nobody edits."""
         return self.fields
+
+
+class Acknowledged(admin.SimpleListFilter):
+    """Whether somebody has taken note of it."""
+
+    title = "acknowledged"
+    parameter_name = "acknowledged"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", "Waits for somebody"), ("yes", "Yes")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(acknowledged_at__isnull=self.value() == "no") if self.value() else queryset
 
 
 def as_text(value: Any) -> str:

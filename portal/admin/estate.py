@@ -8,8 +8,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from inventory.models import NIC, VM, Host, Segment, Sighting, Snapshot
-from portal.admin.base import ReadOnlyAdmin, ReadOnlyInline, as_text
+from inventory.models import NIC, VM, Host, SeenChange, Segment, Sighting, Snapshot
+from portal.admin.base import Acknowledged, ReadOnlyAdmin, ReadOnlyInline, as_text
 
 
 class NICsOfVM(ReadOnlyInline):
@@ -101,3 +101,31 @@ class Sightings(ReadOnlyAdmin):
 
     def record_query(self, found: Sighting) -> dict[str, str]:
         return {"object_uuid": str(found.uuid)}
+
+
+class SeenChanges(ReadOnlyAdmin):
+    """What was seen to change on VMs: which of it came from outside the portal, and who took note."""
+
+    list_display = ["seen_at", "vm", "kind", "verdict", "host_name", "acknowledged_by", "acknowledged_at", "note"]
+    list_display_links = ["seen_at", "vm"]
+    list_filter = ["verdict", Acknowledged, "seen_at", "kind"]
+    list_select_related = ["vm", "acknowledged_by"]
+    search_fields = ["vm__name", "vm__uuid", "vm__segment__name", "host_name", "acknowledged_by__username", "note"]
+    search_help_text = "Part of a VM's, a segment's or a host's name, of a UUID, of a user name or of the note."
+    sortable_by = ["seen_at", "acknowledged_at"]
+    fields = [
+        "vm", "kind", "verdict", "host_name", "seen_at", "before_text", "after_text", "acknowledged_by",
+        "acknowledged_at", "note",
+    ]  # fmt: skip
+    readonly_fields = ["before_text", "after_text"]
+
+    @admin.display(description="Before")
+    def before_text(self, change: SeenChange) -> str:
+        return as_text(change.before)
+
+    @admin.display(description="After")
+    def after_text(self, change: SeenChange) -> str:
+        return as_text(change.after)
+
+    def record_query(self, found: SeenChange) -> dict[str, str]:
+        return {"object_type": "vm", "object_id": str(found.vm_id)}

@@ -66,14 +66,15 @@ def safe(cell: object) -> str:
 
 
 def _csv(ids: Sequence[int], tally: Tally) -> Iterator[bytes]:
-    yield _rows([[*CSV_COLUMNS, *SEAL_COLUMNS]])
+    yield csv_rows([[*CSV_COLUMNS, *SEAL_COLUMNS]])
     for page in pages(ids):
         tally.add(page)
         shown = [_as_shown(entry) for entry in page]
-        yield _rows([[safe(row[name]) for name in (*CSV_COLUMNS, *SEAL_COLUMNS)] for row in shown])
+        yield csv_rows([[safe(row[name]) for name in (*CSV_COLUMNS, *SEAL_COLUMNS)] for row in shown])
 
 
-def _rows(rows: list[list[str]]) -> bytes:
+def csv_rows(rows: list[list[str]]) -> bytes:
+    """Rows of a table as its file has them."""
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode("utf-8", "backslashreplace")

@@ -15,12 +15,16 @@ from django.urls.converters import StringConverter
 from django.utils.formats import localize
 from django.utils.html import format_html_join
 from django.utils.timezone import localtime
+from django.views.decorators.http import require_POST
 
 from access import gate
 from access.actions import Action
+from audit.canonical import instant
 from audit.events import EventAction
 from audit.models import AuditEvent, AuditSeal
 from audit.record import Target, record_alone
+from portal.admin import searches
+from portal.admin.access_form import KINDS
 from portal.admin.base import ReadOnlyAdmin, as_text
 from portal.admin.exports import FORMATS, Download, export
 from portal.admin.narrow import Narrow, NarrowForm, searched
@@ -59,7 +63,13 @@ class AuditEvents(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         exports = self.admin_site.admin_view(self.export_view, also=Action.EXPORT)
         name = f"{self.opts.app_label}_{self.opts.model_name}_export"
-        return [path("export/<export_format:form>/", exports, name=name), *super().get_urls()]
+        guard = self.admin_site.admin_view
+        return [
+            path("export/<export_format:form>/", exports, name=name),
+            path("searches/save/", guard(require_POST(searches.save_view)), name="search_save"),
+            path("searches/<int:pk>/forget/", guard(require_POST(searches.forget_view)), name="search_forget"),
+            *super().get_urls(),
+        ]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Only what the form asks: any other condition could read the whole record."""
@@ -75,7 +85,8 @@ class AuditEvents(ReadOnlyAdmin):
         if request.method != "GET":
             raise PermissionDenied  # there is nothing to send; and what was read by it would not be recorded
         may_export = gate.can(request.user, Action.EXPORT)  # type: ignore[arg-type]
-        answer = super().changelist_view(request, {**(extra_context or {}), "may_export": may_export})
+        context = {**(extra_context or {}), "may_export": may_export, **searches.shown(request)}
+        answer = super().changelist_view(request, context)
         if answer.status_code == 200:
             query = {name: value for name, value in request.GET.items() if value}
             record_alone(EventAction.AUDIT_READ, detail={"page": "list", "query": query})
@@ -107,6 +118,10 @@ class AuditEvents(ReadOnlyAdmin):
         """Links to the events of the same object, people, job and request."""
         events = reverse("admin:audit_auditevent_changelist", current_app=self.admin_site.name)
         links = [(f"{events}?{urlencode(query)}", text) for text, query in _timelines(event)]
+        if event.object_type in dict(KINDS):
+            matrix = reverse("admin:access_matrix", current_app=self.admin_site.name)
+            query = {"kind": event.object_type, "name": event.object_name, "at": instant(event.at)}
+            links.append((f"{matrix}?{urlencode(query)}", "who might do what with it then"))
         return format_html_join(" · ", '<a href="{}">{}</a>', links) or self.get_empty_value_display()
 
     @admin.display(description="Sealed")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from access.models import Grant, Membership, Role, Team, User
+from access.models import AccessRequest, Grant, Membership, Role, Team, User
 from audit.models import AuditEvent, AuditSeal
-from inventory.models import VM, Cluster, Host, Segment, Sighting, Snapshot
-from jobs.models import Job, Step
-from portal.admin import estate, people, record, work
+from inventory.models import VM, ApprovalRule, Cluster, Host, SeenChange, Segment, Sighting, Snapshot
+from jobs.models import Approval, BrokenGlass, Job, Step
+from portal.admin import approvals, estate, people, record, work
+from portal.admin.access_matrix import AccessMatrix
 from portal.admin.base import AuditorsSite
 
 auditors = AuditorsSite(name="auditors")
+auditors.pages = [AccessMatrix(auditors)]
 
 auditors.register(AuditEvent, record.AuditEvents)
 auditors.register(AuditSeal, record.AuditSeals)
@@ -26,3 +28,8 @@ auditors.register(Snapshot, estate.Snapshots)
 auditors.register(Sighting, estate.Sightings)
 auditors.register(Job, work.Jobs)
 auditors.register(Step, work.Steps)
+auditors.register(AccessRequest, approvals.AccessRequests)
+auditors.register(Approval, approvals.Approvals)
+auditors.register(BrokenGlass, approvals.BrokenGlasses)
+auditors.register(ApprovalRule, approvals.ApprovalRules)
+auditors.register(SeenChange, estate.SeenChanges)

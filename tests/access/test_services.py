@@ -144,10 +144,9 @@ def test_templates_installed_again_bring_their_grants_up_to_date():
 
 
 def test_a_refused_grant_leaves_neither_grant_nor_event():
+    role = make.role()
     before = AuditEvent.objects.count()
     with pytest.raises(NotVisible):
-        grant_create(
-            actor=make.user(), holder=make.user(), role=make.role(), target=make.vm(), effect=Effect.DENY, reason="x"
-        )
+        grant_create(actor=make.user(), holder=make.user(), role=role, target=make.vm(), effect=Effect.DENY, reason="x")
     assert not Grant.objects.exists()
     assert AuditEvent.objects.count() == before

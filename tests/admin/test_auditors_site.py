@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db.models import Model
 from django.test import Client
@@ -14,8 +16,9 @@ from access.models import Effect, Membership
 from audit.events import EventAction, Outcome
 from audit.models import AuditEvent, AuditSeal
 from audit.record import Target, record_alone
-from inventory.models import VM, Sighting
-from jobs.models import Step
+from inventory.models import VM, ApprovalRule, SeenChange, Sighting
+from jobs.approvals import ask_for_approval
+from jobs.models import Approval, BrokenGlass, Step
 from jobs.states import State
 from portal.admin.base import CappedPaginator
 from portal.admin.site import auditors
@@ -49,12 +52,19 @@ def estate() -> list[Model]:
         job=job, position=1, phase="execute", name="save", title=HOSTILE, detail=HOSTILE, started_at=timezone.now()
     )
     event = record_alone(EventAction.VM_CHANGED, target=vm, actor=SYSTEM, reason=HOSTILE, after={"title": HOSTILE})
+    request = make.access_request(make.user_with("viewer", vm), "operator", vm)
+    waiting = make.job(vm, by=person, state=State.AWAITING_APPROVAL, params={"name": HOSTILE})
+    broken = BrokenGlass.objects.create(job=job, reason=HOSTILE)
+    rule = ApprovalRule.objects.create(segment=segment, operation="vm.patch")
+    change = SeenChange.objects.create(
+        vm=vm, host_name=host.name, kind=SeenChange.Kind.DEFINITION, after={"title": HOSTILE}, seen_at=timezone.now()
+    )
     seal = AuditSeal.objects.create(
         sequence=1, event_id=event.pk, previous_mac="0" * 64, mac="1" * 64, key_id="k", sealed_at=timezone.now()
     )
     return [
         event, seal, person, team, Membership.objects.get(), grant.role, grant, host.cluster, host, segment, vm,
-        snapshot, Sighting.objects.get(), job, step,
+        snapshot, Sighting.objects.get(), job, step, request, ask_for_approval(waiting), broken, rule, change,
     ]  # fmt: skip
 
 
@@ -159,9 +169,10 @@ def test_every_address_of_the_site_declares_that_it_reads_the_record(auditor):
 
     site = next(entry for entry in get_resolver().url_patterns if str(entry.pattern) == "admin/")
     found = list(patterns(site))
-    assert len(found) == 3 + 3 * len(auditors._registry) + 1
+    assert len(found) == 3 + 3 * len(auditors._registry) + 3 + 3
     declared = {entry.name: entry.callback.declared_action for entry in found}
-    assert declared.pop("audit_auditevent_export") == Action.EXPORT
+    for export in ("audit_auditevent_export", "access_export"):
+        assert declared.pop(export) == Action.EXPORT
     assert set(declared.values()) == {Action.READ_AUDIT}
     names = {entry.name for entry in found}
     assert not {name for name in names if "add" in name or "delete" in name or "password" in name or "login" in name}
@@ -199,9 +210,46 @@ def test_lists_cost_the_same_number_of_statements_however_long(auditor, number, 
     for vm in make.vms(number, segment=segment, host=host):
         make.job(vm, by=person, state=State.SUCCEEDED)
         make.grant(person, "viewer", vm)
-    for page in ("inventory/vm", "jobs/job", "access/grant", "audit/auditevent"):
+        ask_for_approval(make.job(vm, by=person, state=State.AWAITING_APPROVAL, locks=[]))
+        make.access_request(person, "operator", vm)
+        SeenChange.objects.create(vm=vm, kind=SeenChange.Kind.POWER, seen_at=timezone.now())
+    for page in (
+        "inventory/vm", "jobs/job", "access/grant", "audit/auditevent", "jobs/approval", "access/accessrequest",
+        "inventory/seenchange",
+    ):  # fmt: skip
         with django_assert_max_num_queries(12):
             assert auditor.get(f"/admin/{page}/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("page", "query", "number"),
+    [
+        ("jobs/approval", "open=yes", 1),
+        ("jobs/approval", "open=late", 1),
+        ("jobs/approval", "own=yes", 0),
+        ("access/accessrequest", "open=yes", 1),
+        ("access/accessrequest", "open=late", 0),
+        ("access/accessrequest", "own=yes", 0),
+        ("jobs/brokenglass", "acknowledged=no", 1),
+        ("jobs/brokenglass", "acknowledged=yes", 0),
+        ("inventory/seenchange", "acknowledged=no&kind__exact=definition", 1),
+        ("inventory/seenchange", "acknowledged=yes", 0),
+        ("inventory/approvalrule", "operation=vm.patch", 1),
+        ("inventory/approvalrule", "operation=vm.migrate", 0),
+    ],
+)
+def test_second_looks_are_found(auditor, estate, page, query, number):
+    job = next(found for found in estate if found._meta.model_name == "job")
+    late = ask_for_approval(job)
+    Approval.objects.filter(pk=late.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert auditor.get(f"/admin/{page}/?{query}").context["cl"].result_count == number
+
+
+def test_a_decision_by_whoever_asked_would_be_found(auditor, estate):
+    """No service makes one; a hand in the database could."""
+    approval = Approval.objects.select_related("job").get()
+    Approval.objects.update(verdict="approved", decided_by=approval.job.requested_by)
+    assert auditor.get("/admin/jobs/approval/?own=yes").context["cl"].result_count == 1
 
 
 def test_a_long_list_is_counted_only_so_far(monkeypatch):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 import os
-from argparse import ArgumentParser, ArgumentTypeError
-from datetime import UTC, datetime
+from argparse import ArgumentParser
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from audit.arguments import moment
 from audit.context import acting
 from audit.export import JsonLines, of_range, told
 
@@ -22,8 +23,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """`--since` and `--until` (not included) bound the time; without them, the whole record."""
-        parser.add_argument("--since", type=_moment, metavar="ISO", help="From this time on (UTC unless it says).")
-        parser.add_argument("--until", type=_moment, metavar="ISO", help="Before this time.")
+        parser.add_argument("--since", type=moment, metavar="ISO", help="From this time on (UTC unless it says).")
+        parser.add_argument("--until", type=moment, metavar="ISO", help="Before this time.")
         parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="A file that is not there yet.")
 
     def handle(self, *args: Any, since: datetime | None, until: datetime | None, to: Path, **options: Any) -> None:
@@ -70,11 +71,3 @@ def _in_words(export: JsonLines, to: Path, digest: str) -> str:
             f"SHA-256 {digest}, which the record of this export holds too.",
         ]
     )
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is not a time as in 2026-01-31T08:00:00Z") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -34,6 +34,7 @@ _NOUNS = {
     "broken-glass-acknowledge": "broken",
     "api:broken-glass-detail": "broken",
     "api:broken-glass-acknowledge": "broken",
+    "auditors:search_forget": "search",
 }
 #: What is filled in that is no object.
 _WORDS = {"verb": "reboot", "app_label": "inventory", "form": "csv"}

@@ -89,6 +89,13 @@ PAGES: dict[tuple[str, str], Body] = {
     ("vm-changes-acknowledge", "POST"): lambda side, _: {"up_to": 10**9},
     ("segment-alarms", "POST"): lambda side, _: {"alarms": "power"},
     ("segment-approvals", "POST"): lambda side, _: {"operations": "vm.patch"},
+    ("auditors:search_save", "POST"): lambda side, _: {"name": "refusals", "query": "outcome=refused"},
+    ("auditors:access_why", "GET"): lambda side, _: {
+        "kind": "vm",
+        "target": key(side.vm),
+        "user": key(side.user),
+        "action": "view",
+    },
 }
 
 API: dict[tuple[str, str], Body] = {

@@ -22,6 +22,7 @@ from django.test import Client
 from django.utils import timezone
 
 from access.models import Effect, Grant, Membership, TeamSegmentPermission, User
+from portal.models import SavedSearch
 from tests import factories as make
 from tests.access.matrix.world import World, canary
 
@@ -92,7 +93,12 @@ def _platform_operator(world: World) -> User:
 
 
 def _auditor(world: World) -> User:
-    return make.user_with("auditor", username="auditor")
+    account, another = make.user_with("auditor", username="auditor"), make.user("another-auditor")
+    asked = {"query": {"who": "somebody"}}
+    world.ours.search = SavedSearch.objects.create(owner=account, name="mine", **asked)
+    world.theirs.search = SavedSearch.objects.create(owner=another, name=canary("theirs", "search"), **asked)
+    world.loose.search = SavedSearch.objects.create(owner=another, name="shared", is_shared=True, **asked)
+    return account
 
 
 def _of_our_team(role: str) -> Callable[[World], User]:

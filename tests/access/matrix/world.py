@@ -20,9 +20,9 @@ from access.services.roles import role_create
 from audit.events import EventAction
 from audit.models import AuditEvent, AuditSeal
 from audit.record import record
-from inventory.models import VM, Cluster, Host, SeenChange, Segment, Sighting, Snapshot
+from inventory.models import VM, ApprovalRule, Cluster, Host, SeenChange, Segment, Sighting, Snapshot
 from jobs.approvals import ask_for_approval
-from jobs.models import BrokenGlass, Job, Step
+from jobs.models import Approval, BrokenGlass, Job, Step
 from jobs.states import State
 from tests import factories as make
 
@@ -32,7 +32,8 @@ class Side:
     """One of everything.
 
     `second` is another VM beside `vm`, held by `job`, which waits for a worker. On `vm`: `done`, a job that is over and
-    went ahead without approval (`broken`), and `waiting`, one that waits for approval. `request` asks for access.
+    went ahead without approval (`broken`), and `waiting`, one that waits for it (`approval`). `request` asks for
+    access. `search`: ours is the auditor's, theirs is another one's, loose is shared by them (`people.py` makes them).
     """
 
     name: str
@@ -45,7 +46,10 @@ class Side:
     done: Any
     job: Any
     waiting: Any
+    approval: Any
     broken: Any
+    change: Any
+    rule: Any
     request: Any
     step: Any
     sighting: Any
@@ -56,6 +60,7 @@ class Side:
     grant: Any
     event: Any
     seal: Any
+    search: Any = None
 
 
 @dataclass
@@ -102,6 +107,7 @@ def _side(side: str) -> Side:
     return Side(
         **_machines(side, segment, host, member),
         request=_request(side, member, segment=segment),
+        rule=ApprovalRule.objects.create(segment=make.segment(f"{side}-ruled"), operation="vm.patch"),
         cluster=cluster,
         host=host,
         segment=segment,
@@ -122,6 +128,7 @@ def _loose(ours: Side) -> Side:
     return Side(
         **machines,
         request=_request("loose", person, vm=machines["vm"]),
+        rule=ours.rule,
         cluster=ours.cluster,
         host=ours.host,
         segment=None,
@@ -146,9 +153,9 @@ def _machines(side: str, segment: Segment | None, host: Host, person: User) -> d
     done = make.job(vm, by=person, state=State.FAILED, params={"name": word}, result={"snapshot": word}, **over)
     job = make.job(second, by=person, params={"name": canary(side, "second")})
     waiting = make.job(vm, by=person, state=State.AWAITING_APPROVAL, params={"name": word})
-    ask_for_approval(waiting)
+    approval = ask_for_approval(waiting)
     outside = {"kind": SeenChange.Kind.DEFINITION, "verdict": SeenChange.Verdict.OUTSIDE, "seen_at": now}
-    SeenChange.objects.create(vm=vm, host_name=host.name, after={"title": word}, **outside)
+    change = SeenChange.objects.create(vm=vm, host_name=host.name, after={"title": word}, **outside)
     make.changed_definition(vm).save()
     step = Step.objects.create(
         job=done, position=1, phase="execute", name="save", title=word, detail=word, started_at=now
@@ -165,6 +172,8 @@ def _machines(side: str, segment: Segment | None, host: Host, person: User) -> d
         "done": done,
         "job": job,
         "waiting": waiting,
+        "approval": approval,
+        "change": change,
         "broken": BrokenGlass.objects.create(job=done, reason=word),
         "step": step,
         "sighting": Sighting.objects.get(uuid=vm.uuid),
@@ -220,6 +229,11 @@ MODELS: dict[type, str] = {
     Sighting: "sighting",
     Job: "job",
     Step: "step",
+    AccessRequest: "request",
+    Approval: "approval",
+    BrokenGlass: "broken",
+    ApprovalRule: "rule",
+    SeenChange: "change",
 }
 
 
