@@ -30,7 +30,7 @@ class SeenChangeSerializer(serializers.ModelSerializer):
     class Meta:
         model = SeenChange
         fields = [
-            "id", "kind", "host_name", "seen_at", "before", "after", "alarms",
+            "id", "kind", "seen_at", "before", "after", "alarms",
             "acknowledged_by", "acknowledged_at", "note",
         ]  # fmt: skip
         read_only_fields = fields
