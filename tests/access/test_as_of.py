@@ -356,7 +356,7 @@ def test_what_changes_access_is_told_apart_from_what_does_not():
         EventAction.ROLE_DELETED, EventAction.SEGMENT_CHANGED, EventAction.CLUSTER_CHANGED,
         EventAction.CLUSTER_DELETED, EventAction.HOST_CHANGED, EventAction.HOST_DELETED,
         EventAction.HOST_SYNC_REQUESTED, EventAction.VM_CHANGED, EventAction.VM_VANISHED, EventAction.VM_MOVED,
-        EventAction.VM_CHANGED_OUTSIDE, EventAction.VM_CHANGE_ACKNOWLEDGED,
+        EventAction.VM_CHANGED_OUTSIDE, EventAction.VM_CHANGE_ACKNOWLEDGED, EventAction.VM_DEFINITION_APPROVED,
     }  # fmt: skip
 
 
