@@ -91,6 +91,32 @@ def test_the_record_is_narrowed_and_printed(browser):
     assert browser.complaints == []
 
 
+def test_the_access_matrix_leads_to_its_reasons(browser):
+    page = browser.open("/admin/")
+    page.click("#user-tools >> text=Who may do what")
+    page.fill("#id_name", "web-1")
+    page.click("form.ask input[type=submit]")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.click("td a[title^='ada: Patch, yes']")
+    assert page.inner_text(".verdict").startswith("ada held “Patch” on web-1: administrator on everything")
+    assert browser.complaints == []
+
+
+def test_a_search_is_kept_and_opened(browser):
+    page = browser.open("/admin/audit/auditevent/?object_name=web-1")
+    page.fill("#search-name", "About web-1")
+    page.click(".save-search input[type=submit]")
+    assert "is saved" in page.inner_text(".messagelist")
+    browser.open("/admin/audit/auditevent/")
+    page.click(".searches summary")
+    page.click(".searches >> text=About web-1")
+    assert page.input_value("#id_object_name") == "web-1"
+    page.click("button:has-text('Delete')")
+    assert "is deleted" in page.inner_text(".messagelist")
+    assert browser.complaints == []
+
+
 def test_the_apis_page_describes_and_tries(browser):
     page = browser.open("/api/v1/docs/")
     page.wait_for_selector(".opblock", timeout=30_000)
