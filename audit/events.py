@@ -79,6 +79,7 @@ class EventAction(models.TextChoices):
     AUDIT_EXPORTED = "audit.exported", "Record exported"
     SEARCH_SAVED = "search.saved", "Search saved"
     SEARCH_DELETED = "search.deleted", "Saved search deleted"
+    AUDIT_KEY_ROTATED = "audit.key_rotated", "Seal key replaced"
     INSTALLATION_FIRST_START = "installation.first_start", "First start of the installation"
 
 
