@@ -14,10 +14,12 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import Max, Min
 
-from audit import rows, triggers
+from audit import archive, rows, triggers
 from audit.anchors import Anchor, AnchorFile, BadLine
+from audit.archive import Archived, Statement
 from audit.canonical import EVENT_COLUMNS, Unreadable, event_bytes, instant
 from audit.chain import GENESIS, seal_mac
+from audit.events import EventAction
 from audit.keys import KeyRing, SealKey, key_ring
 from audit.models import AuditEvent, AuditSeal
 from audit.values import line
@@ -29,6 +31,7 @@ UNSEALED_GRACE = timedelta(seconds=60)
 OUT_OF_TIME = timedelta(minutes=10)
 _AT = EVENT_COLUMNS.index("at")
 _ACTION = EVENT_COLUMNS.index("action")
+_ARCHIVED = EventAction.AUDIT_ARCHIVED.value
 
 
 class BreakKind(enum.StrEnum):
@@ -69,7 +72,8 @@ class Report:
 
     `events` are in the table; `sealed` were checked, up to the first break if there is one; `unsealed` wait for the
     sealer, the oldest for `oldest_unsealed_seconds`. `anchor_ok`: every anchor up to the break agrees with the chain.
-    `remarks` are no breaks but worth a look, such as triggers that are not there.
+    `remarks` are no breaks but worth a look, such as triggers that are not there. `archived` are the ranges that left
+    the record, as far as it still tells of them.
     """
 
     ok: bool
@@ -81,6 +85,7 @@ class Report:
     anchor_ok: bool
     oldest_unsealed_seconds: float | None
     remarks: tuple[str, ...] = ()
+    archived: tuple[Archived, ...] = ()
 
 
 class _Broken(Exception):
@@ -115,6 +120,7 @@ def verify(*, keys: KeyRing | None = None, anchor_file: Path | None = None) -> R
         anchor_ok=found is None or found.kind not in _ANCHOR_KINDS,
         oldest_unsealed_seconds=_age(waiting.oldest_at),
         remarks=(*scan.remarks(), *(f"The trigger {name} is not in the database." for name in triggers.missing())),
+        archived=scan.archived(),
     )
 
 
@@ -123,7 +129,11 @@ class _Scan:
 
     def __init__(self) -> None:
         self.checked = 0
+        self._last = 0
         self._mac = GENESIS
+        self._kept = 1
+        self._told: dict[int, Statement] = {}
+        self._proven: list[Statement] = []
         self._latest = ""
         self._out_of_time = 0
         self._first_out_of_time: rows.SealedRow | None = None
@@ -145,6 +155,9 @@ class _Scan:
         anchor = self._next_anchor(anchors, at=0, mac=GENESIS, pending=None)
         if first is not None and first < 1:
             raise _Broken(BreakKind.SEAL_MISSING, f"There is a seal with the number {first}; the first is 1.", first)
+        if first is not None:
+            self._told = {statement.event_id: statement for statement in archive.statements(keys)}
+            anchor = self._begin(first, anchors, anchor)
         for row in _sealed():
             self._check(row)
             if anchor is not None and anchor.sequence == row.sequence:
@@ -152,16 +165,21 @@ class _Scan:
         if anchor is not None:
             raise _Broken(
                 BreakKind.TRUNCATED,
-                f"The record ends at seal {self.checked}, but at {anchor.at} it held seal {anchor.sequence}: "
+                f"The record ends at seal {self._last}, but at {anchor.at} it held seal {anchor.sequence}: "
                 "its end was cut off, or an old copy was put back.",
-                self.checked + 1,
+                self._last + 1,
             )
+        if self._kept > 1:
+            self._must_be_archived(self._proven)
         if keys.retired_ids and keys.sealing.id not in {self._key_id, *self._replaced}:
             sentence = f"The line of the anchor file with which key {keys.sealing.id} took the sealing over is missing."
             raise _Broken(BreakKind.ANCHOR_LINE, sentence)
 
     def remarks(self) -> Iterator[str]:
         """What is no break, because an honest accident explains it too."""
+        archived = max((statement.archived.last for statement in self._proven), default=0)
+        if archived >= self._kept:
+            yield f"Seals {self._kept} to {archived} are archived, but still in the record: run audit_archive again."
         if self._first_out_of_time is not None:
             first = self._first_out_of_time
             yield (
@@ -169,9 +187,40 @@ class _Scan:
                 f"event {first.event_id}, seal {first.sequence}. A clock was set back, or they were put in later."
             )
 
+    def archived(self) -> tuple[Archived, ...]:
+        """The ranges that are gone, or partly gone, by the proven statements that are left; the newest for each."""
+        gone = {s.archived.last: s.archived for s in self._proven if s.archived.first < self._kept}
+        return tuple(gone[last] for last in sorted(gone))
+
+    def _begin(self, first: int, anchors: Iterator[Anchor], anchor: Anchor | None) -> Anchor | None:
+        """Start at the first seal kept, behind the code that it names; returns the first anchor that is not before."""
+        self._kept, self._last = first, first - 1
+        if first == 1:
+            return anchor
+        self._must_be_archived(list(self._told.values()))
+        self._mac = AuditSeal.objects.get(sequence=first).previous_mac
+        for statement in self._told.values():
+            if statement.archived.last == first - 1 and statement.archived.mac != self._mac:
+                sentence = f"Seal {first} does not follow the last of the archived ones, seal {first - 1}."
+                raise _Broken(BreakKind.LINK, sentence, first)
+        while anchor is not None and anchor.sequence < first - 1:
+            if anchor.key_id != self._key_id:
+                self._take_up(anchor.key_id, f"The anchor of seal {anchor.sequence}", anchor.sequence)
+            anchor = next(anchors, None)
+        return self._next_anchor(anchors, at=first - 1, mac=self._mac, pending=anchor) if anchor is not None else None
+
+    def _must_be_archived(self, statements: list[Statement]) -> None:
+        """What comes before the first seal kept must be in archives. Raises _Broken."""
+        reached = max((statement.archived.last for statement in statements), default=0)
+        if reached < self._kept - 1:
+            missing = reached + 1
+            sentence = f"Seal {missing} is missing: the next one there is {self._kept}, and no sealed event by whoever "
+            sentence += "has the key says that it was archived."
+            raise _Broken(BreakKind.SEAL_MISSING, sentence, missing)
+
     def _check(self, row: rows.SealedRow) -> None:
         sequence, event_id, previous_mac, mac, key_id, _, event = row
-        expected = self.checked + 1
+        expected = self._last + 1
         if sequence != expected:
             sentence = f"Seal {expected} is missing: the next one there is {sequence}."
             raise _Broken(BreakKind.SEAL_MISSING, sentence, expected)
@@ -186,7 +235,10 @@ class _Scan:
         if mac != _right_mac(self._key, row):
             sentence = f"Event {event_id} ({line(event[_ACTION], 64)}) or its seal, number {sequence}, was altered."
             raise _Broken(BreakKind.ALTERED, sentence, sequence, event_id)
-        self.checked, self._mac = sequence, mac
+        self.checked += 1
+        self._last, self._mac = sequence, mac
+        if event[_ACTION] == _ARCHIVED and event_id in self._told and self._told[event_id].key_id == key_id:
+            self._proven.append(self._told[event_id])
         self._note_time(row, event[_AT])
 
     def _take_up(self, key_id: str, what: str, sequence: int, event_id: int | None = None) -> None:

@@ -388,7 +388,7 @@ def report(check: Check, lines: Lines, error: Broken | None, with_anchors: bool)
     if error is not None:
         place = {"kind": error.kind, "sequence": error.sequence, "event_id": error.event_id, "sentence": str(error)}
         place["line"] = None if error.kind.startswith("anchor") else lines.number
-    counts = {"sealed": check.sealed, "unsealed": check.unsealed}
+    counts = {"sealed": check.sealed, "unsealed": check.unsealed, "last_mac": check.mac}
     verdict = {"ok": error is None, "first_break": place, "header": check.header}
     return {**verdict, **counts, "checked": checked, "not_checked": not_checked}
 
