@@ -21,8 +21,9 @@ from django.utils import timezone
 
 from audit import rows
 from audit.anchors import AnchorFile
-from audit.canonical import Unreadable, event_bytes
+from audit.canonical import EVENT_COLUMNS, Unreadable, event_bytes
 from audit.chain import GENESIS, seal_mac
+from audit.events import EventAction
 from audit.keys import KeyRing, coming_file, key_ring
 from audit.models import AuditSeal
 from audit.rotation import NotYet, take_up
@@ -38,6 +39,7 @@ SWEEP_SECONDS = 30.0
 SWEEP_SHARE = 0.02
 GAP_SECONDS = 60.0
 MAX_GAPS = 2000
+_ACTION = EVENT_COLUMNS.index("action")
 
 
 class CannotSeal(RuntimeError):
@@ -152,6 +154,8 @@ class Sealer:
                 seals = self._chain(head, events, timezone.now())
                 AuditSeal.objects.bulk_create(seals)
             self._head = Head(seals[-1].sequence, seals[-1].mac)
+            if any(row[_ACTION] == EventAction.AUDIT_ARCHIVED for row in batch):
+                self._anchor_due = 0.0  # rows wait for this one to be written down
         self._passed([rows.event_id(row) for row in batch])
         return len(events)
 

@@ -7,13 +7,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
+from audit.events import EventAction
+from audit.export import of_range
 from audit.models import AuditEvent
+from audit.record import Target, record_alone
+from audit.verify import Break, verify
 from tests.audit.helpers import seal, write
 
 #: Some days before the day of the archive, so that "before" is between the old part and the new one.
@@ -49,3 +54,30 @@ def archive(name: str = "archive-1.jsonl", *, before: str = BEFORE) -> str:
             "audit_archive", "--before", before, "--to", str(archive_file(name)), "--reason", "old", stdout=out
         )
         return out.getvalue()
+
+
+def found() -> Break:
+    """The first break, which there must be."""
+    report = verify()
+    assert not report.ok
+    assert report.first_break is not None
+    return report.first_break
+
+
+def old_and_new(old: int = 6, new: int = 4) -> None:
+    """A record: seals 1 to `old` are old enough to go, `new` follow."""
+    old_events(old)
+    write(new)
+    seal()
+
+
+def export_file(name: str = "export.jsonl") -> Path:
+    """An export of what is in the record, in a file."""
+    path = archive_file(name)
+    path.write_bytes(b"".join(of_range().chunks()))
+    return path
+
+
+def tell(detail: dict[str, Any], last: str = "3") -> AuditEvent:
+    """That something was archived, as anybody can say who can write into the database."""
+    return record_alone(EventAction.AUDIT_ARCHIVED, target=Target("audit_archive", last), detail=detail)
