@@ -20,10 +20,11 @@ EVENTS = "audit_auditevent"
 SEALS = "audit_auditseal"
 #: What makes a row the same row: an insert that would replace one is refused.
 _IDENTITIES = {EVENTS: ("id",), SEALS: ("sequence", "event_id")}
-#: The last seal that may be removed: the end of the range that a sealed event says was archived.
+#: The last seal that may be removed: the end of the range that a sealed event says was archived. Asked for each row,
+#: so it leaves the database one way only: the few events of that action, by its index.
 _ARCHIVED_TO = (
-    "SELECT COALESCE(MAX({number}), 0) FROM audit_auditevent a JOIN audit_auditseal z ON z.event_id = a.id "
-    "WHERE a.action = 'audit.archived' AND a.outcome = 'ok'"
+    "SELECT COALESCE(MAX({number}), 0) FROM audit_auditevent a WHERE a.action = 'audit.archived' "
+    "AND EXISTS (SELECT 1 FROM audit_auditseal z WHERE z.event_id = a.id)"
 )
 _KINDS = {"sqlite": ("update", "delete", "replace"), "postgresql": ("update", "delete", "truncate")}
 
