@@ -61,8 +61,8 @@ class Side:
     grant: Any
     event: Any
     seal: Any
-    search: Any = None
     hold: Any
+    search: Any = None
 
 
 @dataclass
