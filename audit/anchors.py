@@ -17,7 +17,7 @@ from pathlib import Path
 from audit.canonical import instant
 from audit.chain import GENESIS, anchor_hmac
 from audit.fields import encode
-from audit.keys import SealKey
+from audit.keys import KeyRing, SealKey, sync_directory
 
 _TAIL_BYTES = 64 * 1024
 
@@ -54,9 +54,9 @@ class Signed:
 class AnchorFile:
     """The file. One writer, the sealer; any number of readers."""
 
-    def __init__(self, path: Path, key: SealKey) -> None:
+    def __init__(self, path: Path, keys: KeyRing) -> None:
         self.path = path
-        self._key = key
+        self._keys = keys
 
     def last(self) -> Signed | None:
         """The last line that is right in itself, among the last 64 KiB."""
@@ -81,7 +81,7 @@ class AnchorFile:
             mac=mac,
             at=instant(datetime.now(UTC)),
             count=sequence - (last.anchor.sequence if last else 0),
-            key_id=self._key.id,
+            key_id=self._keys.sealing.id,
             previous=last.hmac if last else GENESIS,
         )
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -90,12 +90,12 @@ class AnchorFile:
         try:
             # A line that a crash cut short is ended, and stands as a line that says nothing.
             torn = not is_new and not _ends_with_newline(descriptor)
-            _write_all(descriptor, (b"\n" if torn else b"") + anchor.line(self._key))
+            _write_all(descriptor, (b"\n" if torn else b"") + anchor.line(self._keys.sealing))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         if is_new:
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         return anchor
 
     def size(self) -> int:
@@ -105,6 +105,7 @@ class AnchorFile:
     def read(self, size: int) -> Iterator[Anchor]:
         """The anchors in the first `size` bytes, each checked with its link to the one before. Raises BadLine."""
         before: Signed | None = None
+        replaced: set[str] = set()
         garbled = 0
         with self.path.open("rb") as handle:
             for number, text in enumerate(handle, start=1):
@@ -115,6 +116,10 @@ class AnchorFile:
                     continue
                 signed = self._parse(text, number)
                 _check_place(signed.anchor, before, number)
+                if before is not None and signed.anchor.key_id != before.anchor.key_id:
+                    replaced.add(before.anchor.key_id)
+                if signed.anchor.key_id in replaced:
+                    raise BadLine(f"Line {number} of the anchor file was written with a key that had been replaced.")
                 before, garbled = signed, 0
                 yield signed.anchor
         if garbled:
@@ -125,11 +130,15 @@ class AnchorFile:
             fields = json.loads(text)
             code = fields.pop("hmac")
             anchor = Anchor(**fields)
-            right = anchor_hmac(self._key, asdict(anchor))
+            key = self._keys.get(anchor.key_id)
+            right = anchor_hmac(key, asdict(anchor)) if key else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BadLine(f"Line {number} of the anchor file can't be read.") from error
-        if anchor.key_id != self._key.id:
-            raise BadLine(f"Line {number} of the anchor file was written with another key ({anchor.key_id!r}).")
+        if key is None:
+            raise BadLine(
+                f"Line {number} of the anchor file was written with another key ({anchor.key_id!r}) than those there "
+                "are: put that key back from its backup, or somebody else wrote the line."
+            )
         if not isinstance(code, str) or not hmac.compare_digest(code.encode(), right.encode()):
             raise BadLine(f"Line {number} of the anchor file was altered, or was not written by the sealer.")
         return Signed(anchor, code)
@@ -162,11 +171,3 @@ def _ends_with_newline(descriptor: int) -> bool:
 def _write_all(descriptor: int, content: bytes) -> None:
     while content:
         content = content[os.write(descriptor, content) :]
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -79,6 +79,11 @@ class EventAction(models.TextChoices):
     AUDIT_EXPORTED = "audit.exported", "Record exported"
     SEARCH_SAVED = "search.saved", "Search saved"
     SEARCH_DELETED = "search.deleted", "Saved search deleted"
+    AUDIT_ARCHIVED = "audit.archived", "Oldest part of the record archived"
+    AUDIT_TRIMMED = "audit.trimmed", "Archived rows removed"
+    HOLD_PLACED = "hold.placed", "Legal hold placed"
+    HOLD_LIFTED = "hold.lifted", "Legal hold lifted"
+    AUDIT_KEY_ROTATED = "audit.key_rotated", "Seal key replaced"
     INSTALLATION_FIRST_START = "installation.first_start", "First start of the installation"
 
 

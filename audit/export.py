@@ -151,6 +151,14 @@ def of_range(*, since: datetime | None = None, until: datetime | None = None) ->
     )
 
 
+def of_archive(first: int, last: int, query: Mapping[str, Any]) -> JsonLines:
+    """The seals `first` to `last`, and nothing that waits."""
+    at, head = timezone.now(), chain_head()
+    span = Span(first, last, _code_before(first))
+    sealed = _sealed(span)
+    return JsonLines(coverage="range", query=query, at=at, head=head, span=span, entries=sealed)
+
+
 def of_selection(ids: Sequence[int], query: Mapping[str, Any]) -> JsonLines:
     """The events of these ids, and what was asked for to find them."""
     at = timezone.now()
@@ -198,7 +206,8 @@ def _told(
 
 def _span(since: datetime | None, until: datetime | None, head: Head) -> Span | None:
     seals = AuditSeal.objects.filter(sequence__lte=head.sequence)
-    first, last = 1, head.sequence
+    begin = first_kept()
+    first, last = begin, head.sequence
     if since is not None or until is not None:
         events = AuditEvent.objects.all()
         events = events if since is None else events.filter(at__gte=since)
@@ -208,33 +217,57 @@ def _span(since: datetime | None, until: datetime | None, head: Head) -> Span | 
         found = within.aggregate(first=Min("sequence"), last=Max("sequence"))
         if found["first"] is None:
             return None
-        first = 1 if since is None else found["first"]
+        first = begin if since is None else found["first"]
         last = head.sequence if until is None else found["last"]
     elif not seals.exists():
         return None
-    previous = GENESIS if first == 1 else seals.filter(sequence=first - 1).values_list("mac", flat=True).first()
-    return Span(first, last, previous)
+    return Span(first, last, _code_before(first))
+
+
+def first_kept() -> int:
+    """The first seal that must be there: 1, or the one behind what was archived.
+
+    Taken from what the record says of itself, without proof: the verification asks for that.
+    """
+    first: int = AuditSeal.objects.aggregate(first=Min("sequence"))["first"] or 1
+    told = AuditEvent.objects.filter(action=EventAction.AUDIT_ARCHIVED).values_list("object_id", flat=True)
+    ends = [int(end) for end in told if end.isdecimal() and len(end) < 19]
+    return max(first, 1) if any(end >= first - 1 for end in ends) else 1
+
+
+def _code_before(first: int) -> str | None:
+    if first == 1:
+        return GENESIS
+    before = AuditSeal.objects.filter(sequence=first - 1).values_list("mac", flat=True).first()
+    if before is None and first == first_kept():
+        # Archived: the code is kept in the next seal alone, whose own code covers it.
+        before = AuditSeal.objects.filter(sequence=first).values_list("previous_mac", flat=True).first()
+    return before
 
 
 def _of_range(
     span: Span | None, head: Head, newest: int, since: datetime | None, until: datetime | None
 ) -> Iterator[list[rows.Entry]]:
     if span is not None:
-        # A forged seal can have any number; the whole record shows it.
-        after = rows.LOWEST if span.first == 1 else span.first - 1
-        while page := rows.sealed_after(after, PAGE):
-            kept = [rows.Entry(row, row.event) for row in page if row.sequence <= span.last]
-            if kept:
-                yield kept
-            if len(kept) < len(page):
-                break
-            after = page[-1].sequence
+        yield from _sealed(span)
     after = rows.LOWEST
     while waiting := rows.not_sealed_by(
         head.sequence, after=after, through=newest, since=since, until=until, limit=PAGE
     ):
         yield [rows.Entry(None, event) for event in waiting]
         after = rows.event_id(waiting[-1])
+
+
+def _sealed(span: Span) -> Iterator[list[rows.Entry]]:
+    # A forged seal can have any number; the whole record shows it.
+    after = rows.LOWEST if span.first == 1 else span.first - 1
+    while page := rows.sealed_after(after, PAGE):
+        kept = [rows.Entry(row, row.event) for row in page if row.sequence <= span.last]
+        if kept:
+            yield kept
+        if len(kept) < len(page):
+            break
+        after = page[-1].sequence
 
 
 def _event_line(entry: rows.Entry) -> bytes:

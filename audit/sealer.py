@@ -21,10 +21,12 @@ from django.utils import timezone
 
 from audit import rows
 from audit.anchors import AnchorFile
-from audit.canonical import Unreadable, event_bytes
+from audit.canonical import EVENT_COLUMNS, Unreadable, event_bytes
 from audit.chain import GENESIS, seal_mac
-from audit.keys import SealKey, seal_key
+from audit.events import EventAction
+from audit.keys import KeyRing, coming_file, key_ring
 from audit.models import AuditSeal
+from audit.rotation import NotYet, take_up
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ SWEEP_SECONDS = 30.0
 SWEEP_SHARE = 0.02
 GAP_SECONDS = 60.0
 MAX_GAPS = 2000
+_ACTION = EVENT_COLUMNS.index("action")
 
 
 class CannotSeal(RuntimeError):
@@ -81,26 +84,27 @@ class Gaps:
 class Sealer:
     """One sealer at work, used inside `sealer_lock()`: `start()`, then `step()` again and again, then `stop()`."""
 
-    def __init__(self, key: SealKey, anchors: AnchorFile, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._key = key
+    def __init__(self, keys: KeyRing, anchors: AnchorFile, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keys = keys
         self._anchors = anchors
         self._clock = clock
         self._gaps = Gaps(clock)
         self._head: Head | None = None
         self._anchored: Head | None = None
         self._highest = 0
-        self._anchor_due = self._sweep_due = 0.0
+        self._anchor_due = self._sweep_due = self._rotation_due = 0.0
 
     def start(self) -> int:
         """Take up the chain where the database has its end, seal what waits and write the head down.
 
         Returns the number of events sealed. Raises CannotSeal and database errors.
         """
-        self._head = _database_head(self._key)
+        self._head = _database_head(self._keys)
         self._highest = AuditSeal.objects.aggregate(highest=Max("event_id"))["highest"] or 0
         self._compare_with_last_anchor(self._head)
         # Before the first seal, so that a record with seals always has its anchor file.
         self._anchor()
+        self._rotate_if_asked()
         sealed = self._sweep()
         self._anchor()
         return sealed
@@ -110,6 +114,7 @@ class Sealer:
 
         Raises database errors, after which a new Sealer must be started.
         """
+        self._rotate_if_asked()
         sealed = self._sweep() if self._clock() >= self._sweep_due else self._look()
         self._anchor_if_due()
         return sealed
@@ -143,22 +148,30 @@ class Sealer:
         if events:
             # The rows were read outside the transaction: they can't change, and SQLite's write lock is held for less.
             with transaction.atomic():
-                head = _database_head(self._key)
+                head = _database_head(self._keys)
                 if head != self._head:
                     self._protest(head)
                 seals = self._chain(head, events, timezone.now())
                 AuditSeal.objects.bulk_create(seals)
             self._head = Head(seals[-1].sequence, seals[-1].mac)
+            if any(row[_ACTION] == EventAction.AUDIT_ARCHIVED for row in batch):
+                self._anchor_due = 0.0  # rows wait for this one to be written down
         self._passed([rows.event_id(row) for row in batch])
         return len(events)
 
     def _chain(self, head: Head, events: Sequence[tuple[int, bytes]], now: datetime) -> list[AuditSeal]:
         seals = []
         sequence, mac = head
+        key = self._keys.sealing
         for event_id, content in events:
             sequence, previous = sequence + 1, mac
             mac = seal_mac(
-                self._key, sequence=sequence, event_id=event_id, previous_mac=previous, sealed_at=now, event=content
+                self._keys.sealing,
+                sequence=sequence,
+                event_id=event_id,
+                previous_mac=previous,
+                sealed_at=now,
+                event=content,
             )
             seals.append(
                 AuditSeal(
@@ -166,7 +179,7 @@ class Sealer:
                     event_id=event_id,
                     previous_mac=previous,
                     mac=mac,
-                    key_id=self._key.id,
+                    key_id=key.id,
                     sealed_at=now,
                 )
             )
@@ -196,6 +209,23 @@ class Sealer:
         if found != last.anchor.mac:
             log.error("The record lacks seal %d of its last anchor; run audit_verify.", last.anchor.sequence)
 
+    def _rotate_if_asked(self) -> None:
+        """Take up the key that was laid ready. While the disk refuses, the old one goes on, and it is tried again."""
+        path = Path(settings.SLIPWAY_SEAL_KEY_FILE)
+        if self._head is None or self._clock() < self._rotation_due or not coming_file(path).exists():
+            return
+        self._anchor()
+        try:
+            turned = take_up(path, self._anchors.path, self._keys, sequence=self._head.sequence, mac=self._head.mac)
+        except NotYet as error:
+            log.error("The new seal key can't be taken up yet: %s", error)
+            self._rotation_due = self._clock() + ANCHOR_RETRY_SECONDS
+            return
+        if turned is not None:
+            self._keys, self._anchors = turned, AnchorFile(self._anchors.path, turned)
+            self._anchored = self._head
+            log.info("From seal %d on, key %s seals.", self._head.sequence + 1, turned.sealing.id)
+
     def _anchor_if_due(self) -> None:
         if self._clock() >= self._anchor_due:
             self._anchor()
@@ -221,10 +251,12 @@ def configured() -> Sealer:
     """
     _commit_to_disk()
     path = Path(settings.SLIPWAY_SEAL_KEY_FILE)
-    key = seal_key(path, create=not AuditSeal.objects.exists())
-    if key is None:
+    keys = key_ring(path, create=not AuditSeal.objects.exists())
+    if keys is None:
         raise CannotSeal(f"The record has seals, but the key they were made with is not in {path}: put it back.")
-    return Sealer(key, AnchorFile(Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), key))
+    if keys.sealing.id in keys.retired_ids and keys.coming is None:
+        raise CannotSeal(f"Key {keys.sealing.id} in {path} was replaced: put the one back that came after it.")
+    return Sealer(keys, AnchorFile(Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), keys))
 
 
 def _commit_to_disk() -> None:
@@ -239,13 +271,13 @@ def _commit_to_disk() -> None:
         cursor.execute(setting[connection.vendor])
 
 
-def _database_head(key: SealKey) -> Head:
+def _database_head(keys: KeyRing) -> Head:
     last = AuditSeal.objects.order_by("-sequence").values_list("sequence", "mac", "key_id").first()
     if last is None:
         return Head(0, GENESIS)
     sequence, mac, key_id = last
-    if key_id != key.id:
-        raise CannotSeal(f"The record was sealed with key {key_id}; the key file holds key {key.id}.")
+    if keys.get(key_id) is None:
+        raise CannotSeal(f"The record was sealed with key {key_id}; the key file holds key {keys.sealing.id}.")
     return Head(sequence, mac)
 
 

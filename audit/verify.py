@@ -14,11 +14,13 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import Max, Min
 
-from audit import rows, triggers
+from audit import archive, rows, triggers
 from audit.anchors import Anchor, AnchorFile, BadLine
+from audit.archive import Archived, Statement
 from audit.canonical import EVENT_COLUMNS, Unreadable, event_bytes, instant
 from audit.chain import GENESIS, seal_mac
-from audit.keys import SealKey, seal_key
+from audit.events import EventAction
+from audit.keys import KeyRing, SealKey, key_ring
 from audit.models import AuditEvent, AuditSeal
 from audit.values import line
 
@@ -29,6 +31,7 @@ UNSEALED_GRACE = timedelta(seconds=60)
 OUT_OF_TIME = timedelta(minutes=10)
 _AT = EVENT_COLUMNS.index("at")
 _ACTION = EVENT_COLUMNS.index("action")
+_ARCHIVED = EventAction.AUDIT_ARCHIVED.value
 
 
 class BreakKind(enum.StrEnum):
@@ -36,6 +39,7 @@ class BreakKind(enum.StrEnum):
 
     KEY_MISSING = "key_missing"
     KEY_UNKNOWN = "key_unknown"
+    KEY_REPLACED = "key_replaced"
     SEAL_MISSING = "seal_missing"
     LINK = "link"
     EVENT_MISSING = "event_missing"
@@ -68,7 +72,8 @@ class Report:
 
     `events` are in the table; `sealed` were checked, up to the first break if there is one; `unsealed` wait for the
     sealer, the oldest for `oldest_unsealed_seconds`. `anchor_ok`: every anchor up to the break agrees with the chain.
-    `remarks` are no breaks but worth a look, such as triggers that are not there.
+    `remarks` are no breaks but worth a look, such as triggers that are not there. `archived` are the ranges that left
+    the record, as far as it still tells of them.
     """
 
     ok: bool
@@ -80,6 +85,7 @@ class Report:
     anchor_ok: bool
     oldest_unsealed_seconds: float | None
     remarks: tuple[str, ...] = ()
+    archived: tuple[Archived, ...] = ()
 
 
 class _Broken(Exception):
@@ -90,16 +96,16 @@ class _Broken(Exception):
         self.place = Break(kind, sequence, event_id, sentence)
 
 
-def verify(*, key: SealKey | None = None, anchor_file: Path | None = None) -> Report:
-    """Verify the whole record; the key and the anchor file are those of the settings unless given.
+def verify(*, keys: KeyRing | None = None, anchor_file: Path | None = None) -> Report:
+    """Verify the whole record; the keys and the anchor file are those of the settings unless given.
 
-    Never writes. Raises PermissionError when others can read the key file, and database errors.
+    Never writes. Raises PermissionError when others can read a key file, and database errors.
     """
-    key = key or seal_key(Path(settings.SLIPWAY_SEAL_KEY_FILE), create=False)
+    keys = keys or key_ring(Path(settings.SLIPWAY_SEAL_KEY_FILE), create=False)
     scan = _Scan()
     found: Break | None = None
     try:
-        scan.run(key, anchor_file or Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE))
+        scan.run(keys, anchor_file or Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE))
         _check_unsealed()
     except _Broken as broken:
         found = broken.place
@@ -114,6 +120,7 @@ def verify(*, key: SealKey | None = None, anchor_file: Path | None = None) -> Re
         anchor_ok=found is None or found.kind not in _ANCHOR_KINDS,
         oldest_unsealed_seconds=_age(waiting.oldest_at),
         remarks=(*scan.remarks(), *(f"The trigger {name} is not in the database." for name in triggers.missing())),
+        archived=scan.archived(),
     )
 
 
@@ -122,37 +129,57 @@ class _Scan:
 
     def __init__(self) -> None:
         self.checked = 0
+        self._last = 0
         self._mac = GENESIS
+        self._kept = 1
+        self._told: dict[int, Statement] = {}
+        self._proven: list[Statement] = []
         self._latest = ""
         self._out_of_time = 0
         self._first_out_of_time: rows.SealedRow | None = None
+        self._keys: KeyRing | None = None
+        self._key: SealKey | None = None
+        self._key_id = ""
+        self._replaced: set[str] = set()
 
-    def run(self, key: SealKey | None, path: Path) -> None:
+    def run(self, keys: KeyRing | None, path: Path) -> None:
         """Walk to the end. Raises _Broken at the first place that is not as the sealer left it."""
         first = AuditSeal.objects.aggregate(first=Min("sequence"))["first"]
-        if key is None:
+        if keys is None:
             if first is not None:
                 raise _Broken(BreakKind.KEY_MISSING, "The record has seals, but the key that checks them is not there.")
             return
+        self._keys = keys
         # How long the anchor file is now, before the chain is read: what it says then, the chain must already hold.
-        anchors = _anchors(AnchorFile(path, key), sealed=first is not None)
+        anchors = _anchors(AnchorFile(path, keys), sealed=first is not None)
         anchor = self._next_anchor(anchors, at=0, mac=GENESIS, pending=None)
         if first is not None and first < 1:
             raise _Broken(BreakKind.SEAL_MISSING, f"There is a seal with the number {first}; the first is 1.", first)
+        if first is not None:
+            self._told = {statement.event_id: statement for statement in archive.statements(keys)}
+            anchor = self._begin(first, anchors, anchor)
         for row in _sealed():
-            self._check(key, row)
+            self._check(row)
             if anchor is not None and anchor.sequence == row.sequence:
                 anchor = self._next_anchor(anchors, at=row.sequence, mac=row.mac, pending=anchor)
         if anchor is not None:
             raise _Broken(
                 BreakKind.TRUNCATED,
-                f"The record ends at seal {self.checked}, but at {anchor.at} it held seal {anchor.sequence}: "
+                f"The record ends at seal {self._last}, but at {anchor.at} it held seal {anchor.sequence}: "
                 "its end was cut off, or an old copy was put back.",
-                self.checked + 1,
+                self._last + 1,
             )
+        if self._kept > 1:
+            self._must_be_archived(self._proven)
+        if keys.retired_ids and keys.sealing.id not in {self._key_id, *self._replaced}:
+            sentence = f"The line of the anchor file with which key {keys.sealing.id} took the sealing over is missing."
+            raise _Broken(BreakKind.ANCHOR_LINE, sentence)
 
     def remarks(self) -> Iterator[str]:
         """What is no break, because an honest accident explains it too."""
+        archived = max((statement.archived.last for statement in self._proven), default=0)
+        if archived >= self._kept:
+            yield f"Seals {self._kept} to {archived} are archived, but still in the record: run audit_archive again."
         if self._first_out_of_time is not None:
             first = self._first_out_of_time
             yield (
@@ -160,26 +187,72 @@ class _Scan:
                 f"event {first.event_id}, seal {first.sequence}. A clock was set back, or they were put in later."
             )
 
-    def _check(self, key: SealKey, row: rows.SealedRow) -> None:
+    def archived(self) -> tuple[Archived, ...]:
+        """The ranges that are gone, or partly gone, by the proven statements that are left; the newest for each."""
+        gone = {s.archived.last: s.archived for s in self._proven if s.archived.first < self._kept}
+        return tuple(gone[last] for last in sorted(gone))
+
+    def _begin(self, first: int, anchors: Iterator[Anchor], anchor: Anchor | None) -> Anchor | None:
+        """Start at the first seal kept, behind the code that it names; returns the first anchor that is not before."""
+        self._kept, self._last = first, first - 1
+        if first == 1:
+            return anchor
+        self._must_be_archived(list(self._told.values()))
+        self._mac = AuditSeal.objects.get(sequence=first).previous_mac
+        for statement in self._told.values():
+            if statement.archived.last == first - 1 and statement.archived.mac != self._mac:
+                sentence = f"Seal {first} does not follow the last of the archived ones, seal {first - 1}."
+                raise _Broken(BreakKind.LINK, sentence, first)
+        while anchor is not None and anchor.sequence < first - 1:
+            if anchor.key_id != self._key_id:
+                self._take_up(anchor.key_id, f"The anchor of seal {anchor.sequence}", anchor.sequence)
+            anchor = next(anchors, None)
+        return self._next_anchor(anchors, at=first - 1, mac=self._mac, pending=anchor) if anchor is not None else None
+
+    def _must_be_archived(self, statements: list[Statement]) -> None:
+        """What comes before the first seal kept must be in archives. Raises _Broken."""
+        reached = max((statement.archived.last for statement in statements), default=0)
+        if reached < self._kept - 1:
+            missing = reached + 1
+            sentence = f"Seal {missing} is missing: the next one there is {self._kept}, and no sealed event by whoever "
+            sentence += "has the key says that it was archived."
+            raise _Broken(BreakKind.SEAL_MISSING, sentence, missing)
+
+    def _check(self, row: rows.SealedRow) -> None:
         sequence, event_id, previous_mac, mac, key_id, _, event = row
-        expected = self.checked + 1
+        expected = self._last + 1
         if sequence != expected:
             sentence = f"Seal {expected} is missing: the next one there is {sequence}."
             raise _Broken(BreakKind.SEAL_MISSING, sentence, expected)
-        if key_id != key.id:
-            sentence = f"Seal {sequence} was made with another key ({key_id!r}) than this record's ({key.id!r})."
-            raise _Broken(BreakKind.KEY_UNKNOWN, sentence, sequence, event_id)
+        if key_id != self._key_id:
+            self._take_up(key_id, f"Seal {sequence}", sequence, event_id)
         if previous_mac != self._mac:
             sentence = f"Seal {sequence} does not follow seal {expected - 1}: one of the two was altered."
             raise _Broken(BreakKind.LINK, sentence, sequence, event_id)
         if event is None:
             sentence = f"Event {event_id}, which seal {sequence} was made for, is missing."
             raise _Broken(BreakKind.EVENT_MISSING, sentence, sequence, event_id)
-        if mac != _right_mac(key, row):
+        if mac != _right_mac(self._key, row):
             sentence = f"Event {event_id} ({line(event[_ACTION], 64)}) or its seal, number {sequence}, was altered."
             raise _Broken(BreakKind.ALTERED, sentence, sequence, event_id)
-        self.checked, self._mac = sequence, mac
+        self.checked += 1
+        self._last, self._mac = sequence, mac
+        if event[_ACTION] == _ARCHIVED and event_id in self._told and self._told[event_id].key_id == key_id:
+            self._proven.append(self._told[event_id])
         self._note_time(row, event[_AT])
+
+    def _take_up(self, key_id: str, what: str, sequence: int, event_id: int | None = None) -> None:
+        """From here on this key seals; one that it replaced never comes back."""
+        key = self._keys.get(key_id) if self._keys else None
+        if key is None:
+            sentence = f"{what} was made with another key ({key_id!r}) than those there are."
+            raise _Broken(BreakKind.KEY_UNKNOWN, sentence, sequence, event_id)
+        if key_id in self._replaced:
+            sentence = f"{what} was made with key {key_id} after that had been replaced."
+            raise _Broken(BreakKind.KEY_REPLACED, sentence, sequence, event_id)
+        if self._key_id:
+            self._replaced.add(self._key_id)
+        self._key, self._key_id = key, key_id
 
     def _note_time(self, row: rows.SealedRow, at: str) -> None:
         if at >= self._latest:
@@ -198,12 +271,16 @@ class _Scan:
                     f"Seal {at} is not the one that was written down at {anchor.at}: the record was made anew.",
                     at,
                 )
+            if anchor.key_id != self._key_id:
+                self._take_up(anchor.key_id, f"The anchor of seal {at}", at)
             anchor = next(anchors, None)
         return anchor
 
 
-def _right_mac(key: SealKey, row: rows.SealedRow) -> str | None:
+def _right_mac(key: SealKey | None, row: rows.SealedRow) -> str | None:
     """What the seal's code must be; None when what is stored can't have been sealed."""
+    if key is None:
+        return None
     try:
         return seal_mac(
             key,

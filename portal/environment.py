@@ -1,4 +1,4 @@
-"""What the environment says: four variables, all optional, read once and validated at start."""
+"""What the environment says: variables, all optional, read once and validated at start."""
 
 from __future__ import annotations
 
@@ -54,3 +54,9 @@ def allowed_host_schemes() -> frozenset[str]:
     if unknown:
         raise ValueError(f"SLIPWAY_HOST_SCHEMES names unknown transports: {', '.join(sorted(unknown))}")
     return SAFE_SCHEMES | extra
+
+
+def audit_keep_months() -> int | None:
+    """`SLIPWAY_AUDIT_KEEP_MONTHS`: how much of the record an archive leaves when it is not told; None, everything."""
+    text = os.environ.get("SLIPWAY_AUDIT_KEEP_MONTHS")
+    return int(text) if text else None

@@ -3,6 +3,9 @@
 
     python3 slipway_audit_verify.py EXPORT.jsonl [--key KEYFILE] [--anchors ANCHORFILE] [--selection] [--json]
 
+Several files, oldest first (archives, then an export of what is left), are checked as one chain. A record that was
+sealed with several keys, one after the other, needs all of them: --key KEYFILE --key KEYFILE ...
+
 With the key, every code is computed again from every column that the export shows. The codes are HMACs, which have no
 public part: without the key only the links, the numbers and the anchors can be compared, and the output says so.
 
@@ -19,7 +22,7 @@ import hashlib
 import hmac
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, BinaryIO, NoReturn
 
@@ -76,6 +79,9 @@ class Key:
         return self.code(b"slipway seal 1\n" + canonical(header) + b"\n" + canonical(event))
 
 
+Keys = dict[str, Key]
+
+
 class Lines:
     """The lines of the export, each an object in the canonical form; a digest of all before the trailer."""
 
@@ -116,8 +122,22 @@ def well_formed(fields: Any, names: set[str]) -> bool:
     )
 
 
-def read_anchors(path: str, key: Key | None, found: dict[int, Fields]) -> None:
-    """Fill `found` by seal; each is checked in itself (with the key) and against the one before. Raises Broken."""
+class Anchors:
+    """The anchors by seal, and after which seal each key took over: `(sequence, key_id)` in the order of the keys."""
+
+    def __init__(self) -> None:
+        self.by_seal: dict[int, Fields] = {}
+        self.keys: list[tuple[int, str]] = []
+
+    def replaced(self, key_id: str, sequence: int) -> bool:
+        """Whether this key had been replaced before this seal was made."""
+        order = [name for _, name in self.keys]
+        later = self.keys[order.index(key_id) + 1 :] if key_id in order else []
+        return bool(later) and sequence > later[0][0]
+
+
+def read_anchors(path: str, keys: Keys | None, found: Anchors) -> None:
+    """Fill `found`; each is checked in itself (with the keys) and against the one before. Raises Broken."""
     before: Fields | None = None
     garbled = 0
     with open(path, "rb") as handle:
@@ -128,23 +148,28 @@ def read_anchors(path: str, key: Key | None, found: dict[int, Fields]) -> None:
             if anchor is None:
                 garbled = number  # harmless if the next line follows the one before it
                 continue
-            check_anchor(anchor, before, number, key)
+            check_anchor(anchor, before, number, keys)
+            if before is None or anchor["key_id"] != before["key_id"]:
+                if anchor["key_id"] in [name for _, name in found.keys]:
+                    raise Broken("anchor_line", f"Line {number} of the anchor file has a key that had been replaced.")
+                found.keys.append((anchor["sequence"], anchor["key_id"]))
             before, garbled = anchor, 0
-            if found.setdefault(anchor["sequence"], anchor)["mac"] != anchor["mac"]:
+            if found.by_seal.setdefault(anchor["sequence"], anchor)["mac"] != anchor["mac"]:
                 raise Broken("anchor_differs", "Two anchors give one seal two codes.", anchor["sequence"])
     if garbled or before is None:
         raise Broken("anchor_line", f"Line {garbled} of the anchor file can't be read, or the file is empty.")
 
 
-def check_anchor(anchor: Fields, before: Fields | None, number: int, key: Key | None) -> None:
+def check_anchor(anchor: Fields, before: Fields | None, number: int, keys: Keys | None) -> None:
     """Raise Broken unless this line is right and in its place."""
     line = f"Line {number} of the anchor file"
     if not well_formed(anchor, ANCHOR):
         raise Broken("anchor_line", f"{line} can't be read.")
-    if key is not None:
+    if keys is not None:
         covered = {name: value for name, value in anchor.items() if name != "hmac"}
-        if anchor["key_id"] != key.id:
-            raise Broken("anchor_line", f"{line} was written with another key.")
+        key = keys.get(anchor["key_id"])
+        if key is None:
+            raise Broken("anchor_line", f"{line} was written with another key ({anchor['key_id']!a}) than those given.")
         if not hmac.compare_digest(anchor["hmac"], key.code(b"slipway anchor 1\n" + canonical(covered))):
             raise Broken("anchor_line", f"{line} was altered, or was not written by the sealer.")
     if anchor["previous"] != (before["hmac"] if before else ZEROS):
@@ -158,8 +183,9 @@ def check_anchor(anchor: Fields, before: Fields | None, number: int, key: Key | 
 class Check:
     """One walk along an export."""
 
-    def __init__(self, header: Fields, key: Key | None, anchors: dict[int, Fields]) -> None:
-        self.header, self.key, self.anchors = header, key, anchors
+    def __init__(self, header: Fields, keys: Keys | None, anchors: Anchors, before: Check | None = None) -> None:
+        self.header, self.keys, self.anchors = header, keys, anchors
+        self.before = before  # the file that this one goes on from
         self.selection = header["coverage"] == "selection"
         self.sealed = self.unsealed = self.gaps = self.compared = 0
         empty = header["first_sequence"] is None and header["head"]["sequence"] == 0
@@ -168,19 +194,36 @@ class Check:
         self.mac: str | None = ZEROS if empty else header["previous_mac"]
         self._last_event = self._highest = -(2**63)
         self._sealed_at = ""
+        self._key_id = ""
+        self._replaced: set[str] = set()
+        if before is not None:
+            self._key_id, self._replaced = before._key_id, before._replaced
+            self._highest, self._sealed_at = before._highest, before._sealed_at
 
     def start(self) -> None:
         """What the header must be. Raises Broken."""
         head = self.header["head"]
+        if self.before is not None:
+            self._go_on(self.before)
         if self.next is not None:
             if self.mac is None or (self.next == 1 and self.mac != ZEROS):
                 raise Broken("seal_missing", f"Seal {self.next - 1}, before the first here, is missing.", self.next - 1)
             self._compare(self.next - 1, self.mac)
-        later = [n for n, a in self.anchors.items() if n > head["sequence"] and a["at"] <= self.header["exported_at"]]
-        self._cut_off = self.anchors[min(later)] if later else None
+        anchors, at = self.anchors.by_seal, self.header["exported_at"]
+        later = [number for number, anchor in anchors.items() if number > head["sequence"] and anchor["at"] <= at]
+        self._cut_off = anchors[min(later)] if later else None
+
+    def _go_on(self, before: Check) -> None:
+        first, expected = self.header["first_sequence"], before.next
+        if first is None or expected is None or first > expected:
+            raise Broken("seal_missing", f"Seal {expected} is missing: this file begins at seal {first}.", expected)
+        if first < expected:
+            raise Broken("seal_missing", f"Seal {first} stands in the file before, too: give each seal once.", first)
+        if self.mac != before.mac:
+            raise Broken("link", f"Seal {first} does not follow the last one of the file before.", first)
 
     def _compare(self, sequence: int, mac: str) -> None:
-        anchor = self.anchors.get(sequence)
+        anchor = self.anchors.by_seal.get(sequence)
         if anchor is not None and anchor["mac"] != mac:
             raise Broken("anchor_differs", f"Seal {sequence} is not that of its anchor of {anchor['at']}.", sequence)
         self.compared += anchor is not None
@@ -218,8 +261,7 @@ class Check:
         if not self.selection and (not follows or self.unsealed):
             expected = sequence if sequence < 1 or self.next is None else self.next
             raise Broken("seal_missing", f"Seal {expected} is missing or out of its place (here {sequence}).", expected)
-        if self.key is not None and seal["key_id"] != self.key.id:
-            raise Broken("key_unknown", f"Seal {sequence} was made with another key ({seal['key_id']!a}).", *where)
+        self._take_up(seal["key_id"], *where)
         if follows and seal["previous_mac"] != self.mac:
             raise Broken("link", f"Seal {sequence} does not follow seal {sequence - 1}.", *where)
         if event is None and not unreadable:
@@ -233,8 +275,23 @@ class Check:
         self.next, self.mac = sequence + 1, seal["mac"]
         self._highest, self._sealed_at = max(self._highest, event_id), seal["sealed_at"]
 
+    def _take_up(self, key_id: str, sequence: int, event_id: int) -> None:
+        if self.keys is not None and key_id not in self.keys:
+            sentence = f"Seal {sequence} was made with another key ({key_id!a}) than those given."
+            raise Broken("key_unknown", sentence, sequence, event_id)
+        # A selection is not in the order of sealing: there, the anchors alone say when a key was replaced.
+        returned = not self.selection and key_id in self._replaced
+        if returned or self.anchors.replaced(key_id, sequence):
+            sentence = f"Seal {sequence} was made with key {key_id!a} after that had been replaced."
+            raise Broken("key_replaced", sentence, sequence, event_id)
+        if key_id != self._key_id:
+            self._replaced = {*self._replaced, self._key_id} if self._key_id else self._replaced
+            self._key_id = key_id
+
     def _right(self, seal: Fields, event: Fields) -> bool:
-        return event["version"] == 1 and (self.key is None or self.key.of_seal(seal, event) == seal["mac"])
+        return event["version"] == 1 and (
+            self.keys is None or self.keys[seal["key_id"]].of_seal(seal, event) == seal["mac"]
+        )
 
     def end(self, trailer: Fields | None, digest: str) -> None:
         """What the last lines must be. Raises Broken."""
@@ -306,7 +363,7 @@ def report(check: Check, lines: Lines, error: Broken | None, with_anchors: bool)
     """The verdict, and what it rests on."""
     checked = ["the form of each line, the counts and the digest of the file (which anybody could compute again)"]
     not_checked: list[str] = []
-    if check.key is not None:
+    if check.keys is not None:
         checked.append(f"the codes of {check.sealed} seals, computed again from every column of seal and event")
     else:
         not_checked.append("ANY CODE: seals are HMACs, which have no public part, so only --key checks them")
@@ -315,8 +372,13 @@ def report(check: Check, lines: Lines, error: Broken | None, with_anchors: bool)
         not_checked.append(f"whether events were left out: this is a selection ({check.gaps} gaps between its seals)")
     else:
         checked.append("the numbers and links of the seals: none is missing between the first and the last")
+    first = check.header["first_sequence"]
+    if check.before is not None:
+        checked.append("that its first seal follows the last one of the file before")
+    elif first is not None and first > 1:
+        not_checked.append(f"what came before seal {first}: give the files that hold it as well, oldest first")
     if with_anchors:
-        checked.append(f"{check.compared} anchors of its seals" + ("" if check.key else ", not their own codes"))
+        checked.append(f"{check.compared} anchors of its seals" + ("" if check.keys else ", not their own codes"))
     else:
         not_checked.append("anchors: without --anchors, a record whose end was cut off before the export looks whole")
     if check.unsealed:
@@ -326,7 +388,7 @@ def report(check: Check, lines: Lines, error: Broken | None, with_anchors: bool)
     if error is not None:
         place = {"kind": error.kind, "sequence": error.sequence, "event_id": error.event_id, "sentence": str(error)}
         place["line"] = None if error.kind.startswith("anchor") else lines.number
-    counts = {"sealed": check.sealed, "unsealed": check.unsealed}
+    counts = {"sealed": check.sealed, "unsealed": check.unsealed, "last_mac": check.mac}
     verdict = {"ok": error is None, "first_break": place, "header": check.header}
     return {**verdict, **counts, "checked": checked, "not_checked": not_checked}
 
@@ -349,39 +411,66 @@ def in_words(found: Fields) -> str:
     return "\n".join(lines)
 
 
-def verify(options: argparse.Namespace) -> Fields:
-    """Check an export; returns the report. Raises Unusable and OSError."""
-    key = None
-    if options.key is not None:
-        with open(options.key, "rb") as handle:
+def keys_from(paths: list[str] | None) -> Keys | None:
+    """The keys in these files; None when none is given. Raises OSError."""
+    found: Keys = {}
+    for path in paths or []:
+        with open(path, "rb") as handle:
             key = Key(handle.read().strip())
-    with open(options.export, "rb") as handle:
+        found[key.id] = key
+    return found or None
+
+
+def verify_file(path: str, check_of: Callable[[Fields], Check], anchors: str | None) -> tuple[Fields, Check]:
+    """Check one export; returns the report, and the check from which the next file goes on."""
+    with open(path, "rb") as handle:
         lines = Lines(handle)
         records = iter(lines)
-        header = header_of(records)
-        if options.selection != (header["coverage"] == "selection"):
-            raise Unusable(f"it is a {header['coverage']}; --selection is for selections, where gaps are no break.")
-        check, error = Check(header, key, {}), None
+        check, error = check_of(header_of(records)), None
         try:
-            if options.anchors is not None:
-                read_anchors(options.anchors, key, check.anchors)
+            if anchors is not None and not check.anchors.by_seal:
+                read_anchors(anchors, check.keys, check.anchors)
         except Broken as broken:
             error = broken  # told only if the anchors before it find nothing worse: a place in the record
         try:
             walk(lines, check, records)
         except Broken as broken:
             error = broken
-        found = report(check, lines, error, options.anchors is not None)
+        found = report(check, lines, error, anchors is not None)
         for rest in iter(lambda: handle.read(1 << 20), b""):
             lines.whole.update(rest)
-        return {**found, "sha256": lines.whole.hexdigest()}
+        return {**found, "sha256": lines.whole.hexdigest()}, check
+
+
+def verify(options: argparse.Namespace) -> Fields:
+    """Check one export or several as one chain; returns the report. Raises Unusable and OSError.
+
+    Of several, it has the report of each in `files`, up to the first that is broken.
+    """
+    keys, anchors = keys_from(options.key), Anchors()
+    check: Check | None = None
+
+    def check_of(header: Fields) -> Check:
+        if options.selection != (header["coverage"] == "selection"):
+            raise Unusable(f"it is a {header['coverage']}; --selection is for selections, where gaps are no break.")
+        return Check(header, keys, anchors, check)
+
+    found = []
+    if options.selection and len(options.export) > 1:
+        raise Unusable("several files are checked as one chain, and a selection is none.")
+    for path in options.export:
+        one, check = verify_file(path, check_of, options.anchors)
+        found.append({**one, "file": str(path)})
+        if not one["ok"]:
+            break
+    return found[0] if len(options.export) == 1 else {"ok": all(one["ok"] for one in found), "files": found}
 
 
 def main() -> NoReturn:
     """The command."""
     parser = argparse.ArgumentParser(description="Check an export of Slipway's audit record.")
-    parser.add_argument("export", metavar="EXPORT.jsonl")
-    parser.add_argument("--key", metavar="KEYFILE", help="the seal key; without it no code can be checked")
+    parser.add_argument("export", metavar="EXPORT.jsonl", nargs="+", help="one, or several that follow each other")
+    parser.add_argument("--key", metavar="KEYFILE", action="append", help="a seal key; without it no code is checked")
     parser.add_argument("--anchors", metavar="ANCHORFILE", help="a copy of anchors.jsonl, best from another machine")
     parser.add_argument("--selection", action="store_true", help="the export is known to hold selected events only")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
@@ -391,7 +480,8 @@ def main() -> NoReturn:
     except (Unusable, OSError) as error:
         print(f"The input can't be used: {error}", file=sys.stderr)
         sys.exit(2)
-    print(json.dumps(found) if options.json else in_words(found))
+    words = "\n\n".join(f"{one['file']}\n{in_words(one)}" for one in found["files"]) if "files" in found else ""
+    print(json.dumps(found) if options.json else words or in_words(found))
     sys.exit(0 if found["ok"] else 1)
 
 

@@ -10,6 +10,7 @@ from portal.pages import (
     dashboard,
     grants,
     health,
+    holds,
     hosts,
     jobs,
     my_access,
@@ -81,6 +82,9 @@ urlpatterns = [
     path("teams/<int:pk>/members/new/", teams.AddMember.as_view(), name="team-member-add"),
     path("teams/<int:pk>/members/<int:membership>/remove/", teams.RemoveMember.as_view(), name="team-member-remove"),
     path("access/", my_access.MyAccess.as_view(), name="my-access"),
+    path("record/holds/", holds.Holds.as_view(), name="holds"),
+    path("record/holds/new/", holds.PlaceHold.as_view(), name="hold-place"),
+    path("record/holds/<int:pk>/lift/", holds.LiftHold.as_view(), name="hold-lift"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
 ]

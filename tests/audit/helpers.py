@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from audit.anchors import AnchorFile
 from audit.context import acting
 from audit.events import EventAction, Outcome
-from audit.keys import SealKey, seal_key
+from audit.keys import KeyRing, SealKey, key_ring, seal_key
 from audit.models import AuditEvent
 from audit.record import Target, record
 from audit.sealer import configured
@@ -63,9 +63,16 @@ def key() -> SealKey:
     return found
 
 
+def ring() -> KeyRing:
+    """All keys of the test's installation."""
+    found = key_ring(Path(settings.SLIPWAY_SEAL_KEY_FILE), create=False)
+    assert found is not None
+    return found
+
+
 def anchors() -> AnchorFile:
     """The anchor file of the test's installation."""
-    return AnchorFile(Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), key())
+    return AnchorFile(Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), ring())
 
 
 def whole() -> Report:

@@ -16,6 +16,7 @@ from django.conf import settings
 
 from audit.export import JsonLines, of_range
 from audit.fields import encode
+from audit.keys import retired_directory
 
 SOURCE = Path(settings.BASE_DIR) / "audit" / "offline" / "slipway_audit_verify.py"
 
@@ -38,13 +39,25 @@ def check(
     """The verifier's report on these lines, with the key and the anchor file of the test's installation."""
     path = Path(settings.SLIPWAY_SEAL_KEY_FILE).parent.parent / "export.jsonl"
     path.write_bytes(b"".join(line if isinstance(line, bytes) else encode(line).encode() + b"\n" for line in lines))
-    files = {"key": settings.SLIPWAY_SEAL_KEY_FILE, "anchors": settings.SLIPWAY_AUDIT_ANCHOR_FILE}
-    wanted = {"key": key, "anchors": anchors}
-    # Neither is there before something was sealed.
-    given = {name: file if wanted[name] and Path(file).exists() else None for name, file in files.items()}
-    options = argparse.Namespace(export=path, selection=selection, **given)
-    report: dict[str, Any] = verifier.verify(options)
+    report = check_files([path], key=key, anchors=anchors, selection=selection)
     assert report["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    return report
+
+
+def check_files(
+    files: list[Path], *, key: bool = True, anchors: bool = True, selection: bool = False
+) -> dict[str, Any]:
+    """The verifier's report on these files, with all keys of the test's installation."""
+    sealing, file = Path(settings.SLIPWAY_SEAL_KEY_FILE), Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE)
+    keys = [*sorted(retired_directory(sealing).glob("*.key")), sealing]
+    # Neither is there before something was sealed.
+    options = argparse.Namespace(
+        export=files,
+        selection=selection,
+        key=[found for found in keys if found.exists()] if key else None,
+        anchors=file if anchors and file.exists() else None,
+    )
+    report: dict[str, Any] = verifier.verify(options)
     return report
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from audit import triggers
 from audit.anchors import AnchorFile, BadLine
-from audit.keys import SealKey
+from audit.keys import KeyRing, SealKey
 from audit.verify import BreakKind, verify
 from tests.audit.helpers import anchors, execute, key, seal, whole, write
 
@@ -108,7 +108,7 @@ def test_a_missing_file_is_found_and_a_new_one_does_not_hide_it(path: Path, capl
 
 
 def test_who_lacks_the_key_cannot_write_a_line(path: Path) -> None:
-    forger = AnchorFile(path, SealKey(b"guess"))
+    forger = AnchorFile(path, KeyRing(SealKey(b"guess")))
     forger.append(sequence=7, mac="f" * 64)
     report = verify()
     assert report.first_break is not None
@@ -161,5 +161,5 @@ def test_the_line_is_on_the_disk_when_append_returns(tmp_path: Path, monkeypatch
     monkeypatch.setattr(
         os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_mode), fsync(descriptor))
     )
-    AnchorFile(tmp_path / "new" / "anchors.jsonl", SealKey(b"k")).append(sequence=0, mac="0" * 64)
+    AnchorFile(tmp_path / "new" / "anchors.jsonl", KeyRing(SealKey(b"k"))).append(sequence=0, mac="0" * 64)
     assert len(synced) == 2  # the file and its directory

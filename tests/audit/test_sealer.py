@@ -21,6 +21,7 @@ from audit.models import AuditEvent, AuditSeal
 from audit.record import record
 from audit.sealer import CannotSeal, Gaps, configured
 from audit.verify import verify
+from tests.audit.archived import tell
 from tests.audit.helpers import anchors, execute, key, seal, whole, write
 
 pytestmark = pytest.mark.django_db
@@ -316,3 +317,14 @@ def test_only_one_can_be_the_sealer(tmp_path: Path) -> None:
         elsewhere()
     elsewhere()
     assert seen == [False, True]
+
+
+def test_that_something_was_archived_is_written_down_at_once(clock: Clock) -> None:
+    sealer = configured()
+    sealer.start()
+    write(1)
+    sealer.step()
+    assert _anchored() == [0]
+    tell({})
+    sealer.step()
+    assert _anchored() == [0, 2]

@@ -172,6 +172,7 @@ def test_audit_verify_speaks_json_and_can_leave_the_record_alone(out: StringIO) 
         "anchor_ok": True,
         "oldest_unsealed_seconds": None,
         "remarks": [],
+        "archived": [],
     }
     with triggers.lifted():
         execute("DELETE FROM audit_auditevent")

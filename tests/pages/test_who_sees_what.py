@@ -8,8 +8,10 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from access.gate import SYSTEM
 from access.models import Grant
 from audit.events import EventAction
+from audit.holds import Cover, hold_place
 from audit.models import AuditEvent
 from jobs.models import BrokenGlass
 from jobs.states import State
@@ -64,6 +66,9 @@ EXPECTED = {
     "team-detail": (404, 404, 404, 200, 200, 200),
     "team-member-add": (404, 404, 404, 200, 200, 403),
     "team-member-remove": (404, 404, 404, 200, 200, 403),
+    "holds": (403, 403, 403, 403, 403, 200),
+    "hold-place": (403, 403, 403, 403, 403, 200),
+    "hold-lift": (403, 403, 403, 403, 403, 200),
     "my-access": (200, 200, 200, 200, 200, 200),
 }
 #: Without an account; the rest of the addresses leads to the sign-in page.
@@ -83,6 +88,7 @@ def addresses(estate: Estate) -> dict[str, str]:
         "vm-revert": [estate.vm.pk, estate.later.pk],
         "vm-snapshot-delete": [estate.vm.pk, estate.later.pk],
         "broken-glass-acknowledge": [BrokenGlass.objects.create(job=job, reason="a fire").pk],
+        "hold-lift": [hold_place(name="Case 7", reason="a court", cover=Cover(), actor=SYSTEM).id],
         "access-give": [asked.pk],
         "access-refuse": [asked.pk],
         "vm-power": [estate.vm.pk, "reboot"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -56,10 +57,20 @@ def _in_words(report: Report) -> str:
     lines = [
         f"Events: {report.events}; sealed and checked: {report.sealed}; waiting for the sealer: {report.unsealed}"
         + ("." if age is None else f", the oldest for {age:.1f} s."),
+        *_archived(report),
         *(f"Remark: {remark}" for remark in report.remarks),
     ]
     if report.first_break is None:
-        lines.append(f"The record is whole: {report.head_sequence} seals, and the anchors agree.")
+        lines.append(f"The record is whole: {report.sealed} seals, and the anchors agree.")
     else:
         lines.append(f"The record is BROKEN: {report.first_break.sentence}")
     return "\n".join(lines)
+
+
+def _archived(report: Report) -> Iterator[str]:
+    if not report.archived:
+        return
+    oldest = report.archived[0]
+    if oldest.first > 1:
+        yield f"Seals 1 to {oldest.first - 1} were archived before, in {oldest.archives - 1} files; later ones tell."
+    yield from map(str, report.archived)

@@ -88,6 +88,8 @@ PAGES: dict[tuple[str, str], Body] = {
     ("vm-definition-approve", "POST"): lambda side, _: {"seen": make.changed_definition().digest},
     ("vm-changes-acknowledge", "POST"): lambda side, _: {"up_to": 10**9},
     ("segment-alarms", "POST"): lambda side, _: {"alarms": "power"},
+    ("hold-place", "POST"): lambda side, _: {"name": "Case 7", "reason": "a court", "object": "web-1"},
+    ("hold-lift", "POST"): lambda side, _: {"reason": "settled"},
     ("segment-approvals", "POST"): lambda side, _: {"operations": "vm.patch"},
     ("auditors:search_save", "POST"): lambda side, _: {"name": "refusals", "query": "outcome=refused"},
     ("auditors:access_why", "GET"): lambda side, _: {

@@ -18,6 +18,7 @@ from access.gate import SYSTEM
 from access.models import AccessRequest, Grant, Membership, Role, Team, User
 from access.services.roles import role_create
 from audit.events import EventAction
+from audit.holds import Cover, Hold, hold_place
 from audit.models import AuditEvent, AuditSeal
 from audit.record import record
 from inventory.models import VM, ApprovalRule, Cluster, Host, SeenChange, Segment, Sighting, Snapshot
@@ -60,6 +61,7 @@ class Side:
     grant: Any
     event: Any
     seal: Any
+    hold: Any
     search: Any = None
 
 
@@ -179,7 +181,12 @@ def _machines(side: str, segment: Segment | None, host: Host, person: User) -> d
         "sighting": Sighting.objects.get(uuid=vm.uuid),
         "event": event,
         "seal": seal,
+        "hold": AuditEvent.objects.get(pk=_hold().id),
     }
+
+
+def _hold() -> Hold:
+    return hold_place(name="A case", reason="a court", cover=Cover(), actor=SYSTEM)
 
 
 def _request(side: str, person: User, **scope: Any) -> AccessRequest:
