@@ -91,7 +91,7 @@ class Door:
         sent = "" if method == "GET" or body is None else (json.dumps(body) if is_api else urlencode(body))
         request = self._requests.generic(method, path, sent, content_type=kind, headers=headers)
         request._dont_enforce_csrf_checks = True
-        with _errors() as errors, undone():
+        with errors() as broken, undone():
             response = self._handler.get_response(request)
             return Answer(
                 response.status_code,
@@ -99,7 +99,7 @@ class Door:
                 b"".join(response).decode(),
                 request.path,
                 f"{path} {sent}",
-                "".join(errors),
+                "".join(broken),
             )
 
     @staticmethod
@@ -112,15 +112,22 @@ class Door:
 @contextmanager
 def undone() -> Iterator[None]:
     """Roll back what happens in the block. Refusals, which commit by themselves, may do so inside."""
-    savepoint = transaction.atomic()
-    savepoint._from_testcase = True  # type: ignore[attr-defined]  # what Django's own test cases say of theirs
-    with savepoint:
+    with kept():
         yield
         transaction.set_rollback(True)
 
 
 @contextmanager
-def _errors() -> Iterator[list[str]]:
+def kept() -> Iterator[None]:
+    """As `undone`, but what happens in the block stays, until something around it is rolled back."""
+    savepoint = transaction.atomic()
+    savepoint._from_testcase = True  # type: ignore[attr-defined]  # what Django's own test cases say of theirs
+    with savepoint:
+        yield
+
+
+@contextmanager
+def errors() -> Iterator[list[str]]:
     """Collect what broke, for the message of the failing test."""
     import traceback
 
