@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import Http404
 from django.urls import reverse
 from rest_framework.request import Request
@@ -14,6 +14,8 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from access.actions import Action
+from access.errors import NotVisible
 from access.models import User
 from audit.context import acting_as
 from portal.api.authentication import token_id
@@ -65,9 +67,22 @@ class NounView(Acting, GenericViewSet):
         return super().get_queryset().visible_to(self.caller)
 
     def get_object(self) -> Any:
-        found = super().get_object()
+        try:
+            found = super().get_object()
+        except Http404:
+            self.missing(self.queryset.model._default_manager.filter(pk=self.kwargs["pk"]))
         self.describe([found])
         return found
+
+    def missing(self, unnarrowed: QuerySet[Any]) -> NoReturn:
+        """Answer for an object that the caller does not see.
+
+        Raises NotVisible for one that is there, so that the attempt is recorded, else Http404; both are answered alike.
+        """
+        hidden = unnarrowed.first()
+        if hidden is not None:
+            raise NotVisible(user=self.caller, action=Action.VIEW, target=hidden)
+        raise Http404
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset)
