@@ -6,7 +6,7 @@ from typing import Any
 
 import django_filters
 from django.db.models import Q, QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
@@ -17,6 +17,7 @@ from access.actions import Action
 from audit.events import ActorKind, EventAction, Outcome, Via
 from audit.models import AuditEvent
 from audit.record import Target, record_alone
+from audit.sign_in import SignIn, sign_in_of
 from portal.api.views import NounView
 
 
@@ -25,10 +26,15 @@ class AuditEventSerializer(serializers.ModelSerializer):
     outcome = serializers.ChoiceField(Outcome.choices)
     actor_kind = serializers.ChoiceField(ActorKind.choices)
     via = serializers.ChoiceField(Via.choices)
+    sign_in = serializers.SerializerMethodField(help_text="How the actor had shown who they are.")
 
     class Meta:
         model = AuditEvent
         exclude = ["version"]
+
+    @extend_schema_field(serializers.ChoiceField(SignIn.choices))
+    def get_sign_in(self, event: AuditEvent) -> str:
+        return sign_in_of(event)
 
 
 class AuditEventFilters(django_filters.FilterSet):

@@ -17,6 +17,7 @@ from rest_framework.viewsets import GenericViewSet
 from access.actions import Action
 from access.errors import NotVisible
 from access.models import User
+from access.standing import standing_of
 from audit.context import acting_as
 from portal.api.authentication import token_id
 from portal.api.fields import Body
@@ -46,7 +47,8 @@ class Acting(APIView):
 
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)
-        self._acting.enter_context(acting_as(request.user, via="api", token_id=token_id(request.auth)))
+        facts = {"token_id": token_id(request.auth), "standing": standing_of(request.user)}
+        self._acting.enter_context(acting_as(request.user, via="api", **facts))
 
 
 class NounView(Acting, GenericViewSet):
