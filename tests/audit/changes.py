@@ -25,9 +25,8 @@ from tests.access.matrix.endpoints import endpoints
 from tests.access.matrix.notation import lines, table
 from tests.access.matrix.people import Person
 from tests.access.matrix.world import Side, World
-from tests.api.generated.asking import content, contents, writes
+from tests.tables import RECORD, content, contents, writes
 
-RECORD = AuditEvent._meta.db_table
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 #: What a page keeps for whoever looks at it, which is no part of what Slipway manages.
 SESSIONS = frozenset({"django_session", "axes_accessattempt", "axes_accesslog", "axes_accessattemptexpiration"})

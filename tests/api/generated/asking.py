@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from urllib.parse import unquote
 
 import requests
 import schemathesis
-from django.apps import apps
 from django.core.handlers.wsgi import WSGIRequest
-from django.db import connection
 from django.test.client import ClientHandler
 from django.utils import timezone
 from knox.models import AuthToken
@@ -27,9 +22,7 @@ from tests import factories as make
 from tests.access.matrix.asking import Answer, errors, undone
 from tests.access.matrix.people import Person
 from tests.access.matrix.world import World
-
-_RECORD = AuditEvent._meta.db_table
-_WRITING = re.compile(r'\s*(?:INSERT INTO|UPDATE|DELETE FROM|REPLACE INTO)\s+"(\w+)"', re.IGNORECASE)
+from tests.tables import RECORD, content, contents, writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +65,8 @@ class GeneratedDoor:
     def __init__(self) -> None:
         self._handler = ClientHandler(enforce_csrf_checks=False)
         self._handler.load_middleware()
-
         self._at_rest = contents()
-        self._last_event = AuditEvent.objects.order_by("-pk").values_list("pk", flat=True).first()
+        self._last_event = _last_event()
 
     def ask(
         self, person: Person, case: schemathesis.Case, keep: Callable[[], AbstractContextManager[None]] = undone
@@ -85,10 +77,12 @@ class GeneratedDoor:
         with errors() as broken, keep(), writes() as touched:
             response = self._handler.get_response(WSGIRequest(environ))
             body = b"".join(response)
-            changed = self._changed(touched - {_RECORD})
+            changed = self._changed(touched - {RECORD})
             if keep is not undone and response.status_code < 400:
                 self._at_rest |= {table: content(table) for table in changed}
-            events = self._events() if _RECORD in touched else ()
+            events = self._events() if RECORD in touched else ()
+            if keep is not undone:
+                self._last_event = _last_event()
         url = f"http://localhost{sent['path']}"
         headers = {name: [value] for name, value in response.items()}
         answered = schemathesis.Response(
@@ -105,36 +99,12 @@ class GeneratedDoor:
         return tuple(sorted(table for table in touched if content(table) != self._at_rest.get(table)))
 
     def _events(self) -> tuple[tuple[str, str], ...]:
-        found = AuditEvent.objects.filter(pk__gt=self._last_event or 0).order_by("pk")
+        found = AuditEvent.objects.filter(pk__gt=self._last_event).order_by("pk")
         return tuple(found.values_list("action", "outcome"))
 
 
-@contextmanager
-def writes() -> Iterator[set[str]]:
-    """The tables that statements in the block write to."""
-    touched: set[str] = set()
-
-    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        found = _WRITING.match(sql)
-        if found:
-            touched.add(found[1])
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(note):
-        yield touched
-
-
-def contents() -> dict[str, str]:
-    """Table -> a digest of all that it holds."""
-    tables = [model._meta.db_table for model in apps.get_models(include_auto_created=True)]
-    return {table: content(table) for table in tables if table != _RECORD}
-
-
-def content(table: str) -> str:
-    """A digest of a table's rows."""
-    with connection.cursor() as cursor:
-        cursor.execute(f'SELECT * FROM "{table}" ORDER BY 1')  # noqa: S608 - a table's name, from the models
-        return hashlib.sha256(repr(cursor.fetchall()).encode()).hexdigest()
+def _last_event() -> int:
+    return AuditEvent.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def _shown(person: Person) -> dict[str, str]:

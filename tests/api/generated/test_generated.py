@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from tests import factories as make
-from tests.api.generated.asking import content, writes
 from tests.api.generated.cases import description
 from tests.api.generated.runs import Run, generated, linked
+from tests.tables import content, writes
 
 pytestmark = pytest.mark.django_db
 
 #: Operations to which nothing wrong can be sent: they take nothing, or any text.
-UNBREAKABLE = {"GET /api/v1/", "GET /api/v1/me/", "GET /api/v1/vms/{id}/"}
+UNBREAKABLE = {"GET /api/v1/", "GET /api/v1/me/", "GET /api/v1/vms/{id}/", "GET /api/v1/vms/{vm}/definition/"}
 
 
 @pytest.fixture(scope="module")
