@@ -209,7 +209,7 @@ def _deleted() -> Side:
     kept = _gone()
     for field in fields(Side):
         thing = getattr(side, field.name)
-        if field.name not in ("name", "event", "seal"):
+        if thing is not None and field.name not in ("name", "event", "seal"):
             names = {name: getattr(thing, name, "") for name in ("pk", "name", "uuid", "username", "slug")}
             setattr(kept, field.name, SimpleNamespace(**names))
     kept.name = "deleted"
