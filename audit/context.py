@@ -7,6 +7,8 @@ one, so that work handed to a pool is never attributed by accident; `carry()` ta
 from __future__ import annotations
 
 import contextvars
+import getpass
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +36,8 @@ class Context:
     token_id: str = ""
     on_behalf_of_id: str = ""
     on_behalf_of_name: str = ""
+    #: Asked when something is recorded: as what the actor stands out (an administrator), if at all.
+    standing: Callable[[], str] = str
 
     def __post_init__(self) -> None:
         if self.actor_kind not in get_args(ActorKindName):
@@ -68,9 +72,23 @@ def acting_as(user: Any, *, via: ViaName, **changes: Any) -> Iterator[Context]:
 
     `user` is a user model, Django's anonymous user, `access.gate.SYSTEM`, or None for "not signed in".
     """
-    fresh = {"token_id": "", "on_behalf_of_id": "", "on_behalf_of_name": ""}
+    fresh = {"token_id": "", "on_behalf_of_id": "", "on_behalf_of_name": "", "standing": str}
     with acting(**{**fresh, **actor_fields(user), "via": via, **changes}) as context:
         yield context
+
+
+@contextmanager
+def at_the_command_line() -> Iterator[Context]:
+    """Act as whoever is at the server's command line: the record names their account there."""
+    with acting(actor_name=f"{_account()} (command line)", via="cli") as context:
+        yield context
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"user {os.getuid()}"
 
 
 def actor_fields(user: Any) -> dict[str, str]:

@@ -68,6 +68,7 @@ def record(
         raise NotInTransaction
     about = target.audit_target() if target is not None and not isinstance(target, Target) else target
     about = about or Target(type="", id="")
+    context = current()
     event = AuditEvent(
         at=timezone.now(),
         action=EventAction(action),
@@ -75,8 +76,8 @@ def record(
         reason=values.paragraph(reason),
         before=values.document(before),
         after=values.document(after),
-        detail=values.document(detail),
-        **_circumstances(current(), actor),
+        detail=values.document(_marked(detail, context)),
+        **_circumstances(context, actor),
         **_about(about),
     )
     event.save()
@@ -111,6 +112,12 @@ def record_alone(
         )
 
 
+def _marked(detail: Mapping[str, Any] | None, context: Context) -> Mapping[str, Any] | None:
+    """The detail, and as what the actor stands out."""
+    standing = context.standing()
+    return {**(detail or {}), "standing": standing} if standing else detail
+
+
 def _circumstances(context: Context, actor: Any) -> dict[str, str]:
     who = {"actor_id": context.actor_id, "actor_name": context.actor_name, "actor_kind": str(context.actor_kind)}
     behalf = {"id": context.on_behalf_of_id, "name": context.on_behalf_of_name}
@@ -118,6 +125,8 @@ def _circumstances(context: Context, actor: Any) -> dict[str, str]:
         acting = actor_fields(actor)
         if context.actor_kind == "user" and acting["actor_id"] != context.actor_id:
             behalf = {"id": context.actor_id, "name": context.actor_name}
+        if acting["actor_kind"] == "system" == context.actor_kind:
+            acting["actor_name"] = context.actor_name  # whose hand it was, where Slipway itself is asked for
         who = acting
     return {
         "actor_kind": who["actor_kind"],

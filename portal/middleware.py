@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from access.standing import standing_of
 from audit.context import acting_as
 from portal.declared import declaration_of
 from portal.errors import problem_of, record_refusal
@@ -48,6 +49,7 @@ class AuditContextMiddleware:
         facts = {
             "request_id": request.request_id,  # type: ignore[attr-defined]
             "source_address": request.META.get("REMOTE_ADDR", "") or "",
+            "standing": standing_of(request.user),
         }
         with acting_as(request.user, via=via, **facts):  # type: ignore[arg-type]
             return self.get_response(request)

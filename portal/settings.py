@@ -197,6 +197,7 @@ SPECTACULAR_SETTINGS = {
         "Outcome": "audit.events.Outcome",
         "PowerState": "inventory.models.vms.POWER_STATES",
         "SeenChangeKind": "inventory.models.SeenChange.Kind",
+        "SignIn": "audit.sign_in.SignIn",
         "StepState": "jobs.models.Step.State",
         "Via": "audit.events.Via",
     },

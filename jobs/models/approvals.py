@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from audit.record import Target
 from jobs.models.jobs import Job
 from jobs.querysets import BrokenGlassQuerySet
 
@@ -54,3 +55,6 @@ class BrokenGlass(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job}, without approval"
+
+    def audit_target(self) -> Target:
+        return self.job.audit_target()

@@ -23,6 +23,7 @@ from audit.canonical import instant
 from audit.events import EventAction
 from audit.models import AuditEvent, AuditSeal
 from audit.record import Target, record_alone
+from audit.sign_in import sign_in_of
 from portal.admin import searches
 from portal.admin.access_form import KINDS
 from portal.admin.base import ReadOnlyAdmin, as_text
@@ -52,13 +53,13 @@ class AuditEvents(ReadOnlyAdmin):
     fieldsets = [
         (None, {"fields": ["id", "at", "action", "outcome", "reason", "seal"]}),
         ("Who", {"fields": ["actor_kind", "actor_name", "actor_id", "on_behalf_of_name", "on_behalf_of_id"]}),
-        ("By which door", {"fields": ["via", "token_id", "source_address", "request_id", "job_id"]}),
+        ("By which door", {"fields": ["via", "sign_in", "token_id", "source_address", "request_id", "job_id"]}),
         ("What", {"fields": ["object_type", "object_name", "object_id", "object_uuid"]}),
         ("In which segment", {"fields": ["segment_name", "segment_id"]}),
         ("Timelines", {"fields": ["timelines"]}),
         ("Facts", {"fields": ["before_text", "after_text", "detail_text"]}),
     ]
-    readonly_fields = ["seal", "timelines", "before_text", "after_text", "detail_text"]
+    readonly_fields = ["seal", "sign_in", "timelines", "before_text", "after_text", "detail_text"]
 
     def get_urls(self) -> list[URLPattern]:
         exports = self.admin_site.admin_view(self.export_view, also=Action.EXPORT)
@@ -123,6 +124,10 @@ class AuditEvents(ReadOnlyAdmin):
             query = {"kind": event.object_type, "name": event.object_name, "at": instant(event.at)}
             links.append((f"{matrix}?{urlencode(query)}", "who might do what with it then"))
         return format_html_join(" · ", '<a href="{}">{}</a>', links) or self.get_empty_value_display()
+
+    @admin.display(description="Sign-in")
+    def sign_in(self, event: AuditEvent) -> str:
+        return str(sign_in_of(event).label)
 
     @admin.display(description="Sealed")
     def seal(self, event: AuditEvent) -> str:

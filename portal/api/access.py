@@ -19,6 +19,7 @@ from access.services.people import member_add, member_remove
 from inventory.models import VM, Cluster, Host, Segment
 from portal.api.fields import Body, NamedSerializer, PersonSerializer, Reference, VMReference
 from portal.api.grants import GrantRequest, GrantSerializer
+from portal.api.schema import problems
 from portal.api.views import Acting
 from portal.declared import SIGNED_IN
 
@@ -70,7 +71,7 @@ class ExplainView(Acting):
             OpenApiParameter("user", int, description="The caller, if left out."),
             *(OpenApiParameter(name, int if name != "vm" else str) for name in SCOPES),
         ],
-        responses=ExplanationSerializer,
+        responses={200: ExplanationSerializer, **problems(400, 404)},
     )
     def get(self, request: Request) -> Response:
         question = Question(data=request.query_params.dict(), context={"request": request})

@@ -6,15 +6,18 @@ from typing import Any
 
 import django_filters
 from django.db.models import Q, QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from access import gate
 from access.actions import Action
 from audit.events import ActorKind, EventAction, Outcome, Via
 from audit.models import AuditEvent
+from audit.record import Target, record_alone
+from audit.sign_in import SignIn, sign_in_of
 from portal.api.views import NounView
 
 
@@ -23,10 +26,15 @@ class AuditEventSerializer(serializers.ModelSerializer):
     outcome = serializers.ChoiceField(Outcome.choices)
     actor_kind = serializers.ChoiceField(ActorKind.choices)
     via = serializers.ChoiceField(Via.choices)
+    sign_in = serializers.SerializerMethodField(help_text="How the actor had shown who they are.")
 
     class Meta:
         model = AuditEvent
         exclude = ["version"]
+
+    @extend_schema_field(serializers.ChoiceField(SignIn.choices))
+    def get_sign_in(self, event: AuditEvent) -> str:
+        return sign_in_of(event)
 
 
 class AuditEventFilters(django_filters.FilterSet):
@@ -60,3 +68,17 @@ class AuditEventView(ListModelMixin, RetrieveModelMixin, NounView):
 
     def get_queryset(self) -> Any:
         return self.queryset.all()
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The list. That it was read, and with which question, is recorded before it is shown."""
+        answer = super().list(request, *args, **kwargs)
+        query = {name: values for name, values in request.query_params.lists() if any(values)}
+        record_alone(EventAction.AUDIT_READ, detail={"page": "list", "query": query})
+        return answer
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """One event. That it was read is recorded before it is shown."""
+        answer = super().retrieve(request, *args, **kwargs)
+        about = Target(type="audit_event", id=str(kwargs["pk"]))
+        record_alone(EventAction.AUDIT_READ, target=about, detail={"page": "event"})
+        return answer

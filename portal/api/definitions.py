@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from access.actions import Action
 from inventory.approved import definition_approve, difference
 from inventory.models import VM, Definition
-from portal.api.fields import Body, PersonSerializer, vm_named
+from portal.api.fields import Body, PersonSerializer, vm_named, vms_named
 from portal.api.views import NounView
 
 
@@ -48,7 +48,9 @@ class DefinitionView(RetrieveModelMixin, NounView):
 
     def get_object(self) -> Definition:
         vm = vm_named(self.get_queryset(), self.kwargs["vm"])
-        found = Definition.objects.select_related("vm", "approved_by").filter(vm=vm).first() if vm is not None else None
+        if vm is None:
+            self.missing(vms_named(VM.objects.all(), self.kwargs["vm"]))
+        found = Definition.objects.select_related("vm", "approved_by").filter(vm=vm).first()
         if found is None:
             raise Http404
         return found

@@ -56,10 +56,15 @@ class VMReference(Reference):
 
 def vm_named(queryset: Any, name: str) -> VM | None:
     """The VM of that id or UUID in a queryset."""
+    return vms_named(queryset, name).first()
+
+
+def vms_named(queryset: Any, name: str) -> Any:
+    """A queryset narrowed to the VM of that id or UUID."""
     uuid = as_uuid(name)
     if uuid is not None:
-        return queryset.filter(uuid=uuid).first()
-    return queryset.filter(pk=int(name)).first() if is_id(name) else None
+        return queryset.filter(uuid=uuid)
+    return queryset.filter(pk=int(name)) if is_id(name) else queryset.none()
 
 
 def as_uuid(value: Any) -> UUID | None:

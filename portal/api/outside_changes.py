@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import django_filters
-from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.mixins import ListModelMixin
@@ -15,7 +14,7 @@ from rest_framework.response import Response
 from access.actions import Action
 from inventory.models import VM, SeenChange
 from jobs.attribution import changes_acknowledge
-from portal.api.fields import Body, PersonSerializer, vm_named
+from portal.api.fields import Body, PersonSerializer, vm_named, vms_named
 from portal.api.views import NounView
 
 _VM = OpenApiParameter("vm", str, OpenApiParameter.PATH, description="The VM's id or UUID.")
@@ -75,5 +74,5 @@ class OutsideChangesView(ListModelMixin, NounView):
     def _vm(self) -> VM:
         vm = vm_named(VM.objects.visible_to(self.caller), self.kwargs["vm"])
         if vm is None:
-            raise Http404
+            self.missing(vms_named(VM.objects.all(), self.kwargs["vm"]))
         return vm

@@ -46,6 +46,7 @@ class DocsView(TemplateView):
 
     declared_action = SIGNED_IN
     template_name = "api/docs.html"
+    http_method_names = ["get", "head"]
 
 
 class NowhereView(Acting):

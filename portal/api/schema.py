@@ -27,11 +27,13 @@ class ProblemSchema(AutoSchema):
     def _problem_statuses(self) -> list[str]:
         statuses = ["401", "403"]
         has_body = self.method in ("POST", "PATCH", "PUT")
-        if has_body or self._is_list_view():
+        changes = has_body or self.method == "DELETE"
+        if changes or self._is_list_view():
             statuses.append("400")
-        if has_body or "{" in self.path:
+        # A list has no page 9,999.
+        if has_body or self._is_list_view() or "{" in self.path:
             statuses.append("404")
-        if has_body or self.method == "DELETE":
+        if changes:
             statuses.append("409")
         if has_body:
             statuses.append("415")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.mixins import ListModelMixin
 
 from access.actions import Action
 from inventory.models import VM, Snapshot
-from portal.api.fields import PersonSerializer, vm_named
+from portal.api.fields import PersonSerializer, vm_named, vms_named
 from portal.api.views import NounView
 
 _VM = OpenApiParameter("vm", str, OpenApiParameter.PATH, description="The VM's id or UUID.")
@@ -38,5 +37,5 @@ class SnapshotView(ListModelMixin, NounView):
     def get_queryset(self) -> Any:
         vm = vm_named(VM.objects.visible_to(self.caller), self.kwargs["vm"])
         if vm is None:
-            raise Http404
+            self.missing(vms_named(VM.objects.all(), self.kwargs["vm"]))
         return super().get_queryset().filter(vm=vm)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import django_filters
-from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -80,10 +79,10 @@ class MemberView(ListModelMixin, NounView):
         return self.queryset.filter(team=self.team())
 
     def team(self) -> Team:
-        """The team of the address. Raises Http404 when the caller does not see it."""
+        """The team of the address. Raises NotVisible, Http404 when the caller does not see it."""
         team = Team.objects.visible_to(self.caller).filter(pk=self.kwargs["team"]).first()
         if team is None:
-            raise Http404
+            self.missing(Team.objects.filter(pk=self.kwargs["team"]))
         return team
 
     @extend_schema(summary="Add a member", parameters=[_TEAM], request=MemberRequest, responses={201: MemberSerializer})
@@ -96,6 +95,6 @@ class MemberView(ListModelMixin, NounView):
         found = self.team()
         person = User.objects.visible_to(self.caller).filter(pk=user).first()
         if person is None:
-            raise Http404
+            self.missing(User.objects.filter(pk=user))
         member_remove(actor=self.caller, team=found, user=person)
         return Response(status=204)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import Http404
 from django.urls import reverse
 from rest_framework.request import Request
@@ -14,7 +14,10 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from access.actions import Action
+from access.errors import NotVisible
 from access.models import User
+from access.standing import standing_of
 from audit.context import acting_as
 from portal.api.authentication import token_id
 from portal.api.fields import Body
@@ -44,7 +47,8 @@ class Acting(APIView):
 
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)
-        self._acting.enter_context(acting_as(request.user, via="api", token_id=token_id(request.auth)))
+        facts = {"token_id": token_id(request.auth), "standing": standing_of(request.user)}
+        self._acting.enter_context(acting_as(request.user, via="api", **facts))
 
 
 class NounView(Acting, GenericViewSet):
@@ -65,9 +69,22 @@ class NounView(Acting, GenericViewSet):
         return super().get_queryset().visible_to(self.caller)
 
     def get_object(self) -> Any:
-        found = super().get_object()
+        try:
+            found = super().get_object()
+        except Http404:
+            self.missing(self.queryset.model._default_manager.filter(pk=self.kwargs["pk"]))
         self.describe([found])
         return found
+
+    def missing(self, unnarrowed: QuerySet[Any]) -> NoReturn:
+        """Answer for an object that the caller does not see.
+
+        Raises NotVisible for one that is there, so that the attempt is recorded, else Http404; both are answered alike.
+        """
+        hidden = unnarrowed.first()
+        if hidden is not None:
+            raise NotVisible(user=self.caller, action=Action.VIEW, target=hidden)
+        raise Http404
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset)

@@ -7,7 +7,6 @@ from typing import Any
 
 import django_filters
 from django.db.models import Prefetch, Q, QuerySet, TextChoices
-from django.http import Http404
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -20,7 +19,7 @@ from inventory.models import NIC, VM, Host, Segment, Snapshot
 from inventory.models.vms import POWER_STATES
 from inventory.services.segments import vm_assign_segment
 from jobs.models import JobLock
-from portal.api.fields import Body, NamedSerializer, Reference, vm_named
+from portal.api.fields import Body, NamedSerializer, Reference, vm_named, vms_named
 from portal.api.filters import Ordering, seen_by
 from portal.api.views import NounView
 
@@ -129,7 +128,7 @@ class VMView(ListModelMixin, RetrieveModelMixin, NounView):
     def get_object(self) -> VM:
         vm = vm_named(self.get_queryset(), self.kwargs["pk"])
         if vm is None:
-            raise Http404
+            self.missing(vms_named(VM.objects.all(), self.kwargs["pk"]))
         self.describe([vm])
         return vm
 

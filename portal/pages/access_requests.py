@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404
 from django.urls import reverse
 
 from access import gate
@@ -75,12 +74,9 @@ class AccessDecision(ServicePage):
 
     def prepare(self) -> None:
         user: Any = self.request.user
-        seen = AccessRequest.objects.visible_to(user).select_related("user", "role", "segment", "vm", "host", "cluster")
-        found = seen.filter(pk=self.kwargs["pk"]).first()
-        if found is None:
-            raise Http404
-        gate.authorise(user, Action.APPROVE, found.target)
-        self.asked = found
+        asked = AccessRequest.objects.select_related("user", "role", "segment", "vm", "host", "cluster")
+        self.asked: AccessRequest = visible_or_404(self.request, asked, self.kwargs["pk"])
+        gate.authorise(user, Action.APPROVE, self.asked.target)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(asked=self.asked, **kwargs)

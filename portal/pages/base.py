@@ -9,7 +9,7 @@ from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
-from django.views.generic import FormView, ListView, TemplateView
+from django.views.generic import FormView, ListView, TemplateView, View
 from django_htmx.http import HttpResponseClientRedirect
 
 from access import gate
@@ -27,6 +27,7 @@ class PageMixin:
 
     declared_action: ClassVar[Declaration]
     section: ClassVar[str] = ""
+    http_method_names = [method for method in View.http_method_names if method != "options"]
     request: HttpRequest
     kwargs: dict[str, Any]
 

@@ -70,7 +70,7 @@ class ReadHost(PageMixin, View):
     """Asks for a host to be read now; a worker does it."""
 
     declared_action = Action.OPERATE_HOST
-    http_method_names = ["post", "options"]
+    http_method_names = ["post"]
 
     def post(self, request: HttpRequest, pk: int) -> HttpResponse:
         host = visible_or_404(request, Host.objects.all(), pk, Action.OPERATE_HOST)

@@ -72,7 +72,7 @@ class SignOut(LogoutView):
     """Leaves; by POST only, so that no image or link can sign anybody out."""
 
     declared_action = PUBLIC
-    http_method_names = ["post", "options"]
+    http_method_names = ["post"]
 
     @method_decorator(login_not_required)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from argparse import ArgumentParser
 from datetime import datetime
@@ -12,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from audit.arguments import moment
-from audit.context import acting
+from audit.context import at_the_command_line
 from audit.export import JsonLines, of_range, told
 
 
@@ -32,7 +31,7 @@ class Command(BaseCommand):
         if to.exists():
             raise CommandError(f"{to} is there already.")
         draft = to.with_name(f".{to.name}.{os.getpid()}")
-        with acting(actor_name=f"{getpass.getuser()} (command line)", via="cli"):
+        with at_the_command_line():
             export = of_range(since=since, until=until)
             try:
                 digest = _write(export, draft, to)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from audit.context import acting
+from audit.context import at_the_command_line
 from audit.events import EventAction, Outcome
 from audit.record import record_alone
 from audit.verify import Report, verify
@@ -42,7 +41,7 @@ class Command(BaseCommand):
 
     def _write_down(self, report: Report) -> None:
         try:
-            with acting(actor_name=f"{getpass.getuser()} (command line)", via="cli"):
+            with at_the_command_line():
                 record_alone(
                     EventAction.AUDIT_VERIFIED,
                     outcome=Outcome.OK if report.ok else Outcome.FAILED,

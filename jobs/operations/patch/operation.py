@@ -119,7 +119,7 @@ class Patch(Operation):
                 return
             _snapshot(context, host)
             _apply(context, host, guest, plan)
-            _check(context, guest, plan)
+            _check(context, host, guest, plan)
         except (AgentUnavailable, AgentRefused, OperationTimeout, apt.UnreadableAnswer) as error:
             raise OperationFailed("guest_unresponsive", f"The guest stopped answering sensibly: {error}") from error
         after = guest.packages()
@@ -269,7 +269,7 @@ def _was_started(context: JobContext, guest: Guest) -> bool:
     return wait_for(context, known, seconds=context.params["timeout_seconds"], every=LOOK_EVERY) is not False
 
 
-def _check(context: JobContext, guest: Guest, plan: list[apt.Change]) -> None:
+def _check(context: JobContext, host: Host, guest: Guest, plan: list[apt.Change]) -> None:
     """The guest must be as well as before, at once and after its probation."""
     unit, _log = unit_names(context)
     context.progress("checking health", 80)
@@ -287,7 +287,7 @@ def _check(context: JobContext, guest: Guest, plan: list[apt.Change]) -> None:
             step.detail = " ".join(found) or "as well as before"
             if found:
                 raise OperationFailed("unhealthy_after_patch", " ".join(found))
-    guest.forget_unit(unit)
+    context.undo_effect("guest_forget_unit", lambda: guest.forget_unit(unit), host=host, unit=unit)
 
 
 def unit_names(context: JobContext) -> tuple[str, str]:

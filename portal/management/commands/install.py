@@ -6,8 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from access.gate import SYSTEM
-from audit.context import acting_as
+from audit.context import at_the_command_line
 from portal.installation import ADMINISTRATOR, install
 
 
@@ -15,7 +14,7 @@ class Command(BaseCommand):
     help = "Bring the installation to what this version expects; idempotent."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with acting_as(SYSTEM, via="cli"):
+        with at_the_command_line():
             password = install()
         if password is not None:
             self.stdout.write(f"First start. Sign in as “{ADMINISTRATOR}” with the password {password} (shown once).")

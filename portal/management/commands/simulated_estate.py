@@ -6,8 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from access.gate import SYSTEM
-from audit.context import acting_as
+from audit.context import at_the_command_line
 from inventory.simulated import simulated_estate_enrol
 
 
@@ -15,6 +14,6 @@ class Command(BaseCommand):
     help = "Enrol the simulated estate's hosts and segments; idempotent."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with acting_as(SYSTEM, via="cli"):
+        with at_the_command_line():
             hosts = simulated_estate_enrol()
         self.stdout.write(f"No real hypervisor here: {hosts} simulated hosts are enrolled instead.")

@@ -9,7 +9,7 @@ from knox.settings import knox_settings
 
 from access.gate import SYSTEM
 from access.models import User
-from audit.context import acting_as
+from audit.context import at_the_command_line
 from portal.api.tokens import LONGEST_DAYS, token_create
 
 
@@ -30,5 +30,5 @@ class Command(BaseCommand):
             raise CommandError(f"There is no user {username!r}.")
         if not user.is_active:
             raise CommandError(f"The account {username!r} is closed.")
-        with acting_as(SYSTEM, via="cli"):
+        with at_the_command_line():
             self.stdout.write(token_create(actor=SYSTEM, user=user, days=days))

@@ -52,12 +52,16 @@ def address(endpoint: Endpoint, world: World, kind: str) -> str:
     """The path of an endpoint for a kind of object."""
     if endpoint.name in FIXED:
         return FIXED[endpoint.name]
+    return reverse(endpoint.name, kwargs=parameters(endpoint, world, kind))
+
+
+def parameters(endpoint: Endpoint, world: World, kind: str) -> dict[str, Any]:
+    """What an endpoint's path is filled in with for a kind of object."""
     first, second = sides(world, kind)
-    given = {
+    return {
         name: _WORDS.get(name) or _value(endpoint, name, first if name in _FIRST else second)
         for name in endpoint.parameters
     }
-    return reverse(endpoint.name, kwargs=given)
 
 
 def _value(endpoint: Endpoint, parameter: str, side: Side) -> Any:

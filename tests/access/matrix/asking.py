@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -57,6 +57,7 @@ MASKS: dict[str, Callable[[str, Answer], str]] = {
     "the CSRF token": lambda text, answer: re.sub(
         r'((?:csrfmiddlewaretoken" value="|csrftoken=))\w+', r"\1TOKEN", text
     ),
+    "what was typed": lambda text, answer: re.sub(r'(<input type="text" [^>]*value=")[^"]*', r"\1TYPED", text),
     "ages, which grow": lambda text, answer: re.sub(r"(<time [^>]*>)[^<]*", r"\1AGE", text),
     "the page's clock": lambda text, answer: re.sub(r'data-now="[^"]+"|expires=[^;]+GMT', "CLOCK", text),
 }
@@ -81,17 +82,32 @@ class Door:
         self._handler = ClientHandler(enforce_csrf_checks=False)
         self._handler.load_middleware()
 
-    def ask(self, person: Person, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
-        """Send a request; what it does is undone."""
+    def ask(
+        self,
+        person: Person,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        other: bool = False,
+        forged: bool = False,
+        keep: Callable[[], AbstractContextManager[None]] | None = None,
+    ) -> Answer:
+        """Send a request; what it does is undone, unless it is `kept`.
+
+        With `other`, the token is shown to the page and the session to the API. One that is `forged` comes without the
+        proof that a page of the portal made it.
+        """
         is_api = path.startswith("/api/v1/") and not path.startswith("/api/v1/docs/")
-        headers = self._shown(person, is_api) | ({} if is_api or method == "GET" else {"HX-Request": "true"})
+        from_form = not is_api and method not in ("GET", "HEAD")
+        headers = self._shown(person, is_api is not other) | ({"HX-Request": "true"} if from_form else {})
         kind = "application/json" if is_api else "application/x-www-form-urlencoded"
         if method == "GET" and body:
             path, body = f"{path}?{urlencode(body)}", None
         sent = "" if method == "GET" or body is None else (json.dumps(body) if is_api else urlencode(body))
         request = self._requests.generic(method, path, sent, content_type=kind, headers=headers)
-        request._dont_enforce_csrf_checks = True
-        with _errors() as errors, undone():
+        request._dont_enforce_csrf_checks = not forged
+        with errors() as broken, (keep or undone)():
             response = self._handler.get_response(request)
             return Answer(
                 response.status_code,
@@ -99,12 +115,12 @@ class Door:
                 b"".join(response).decode(),
                 request.path,
                 f"{path} {sent}",
-                "".join(errors),
+                "".join(broken),
             )
 
     @staticmethod
-    def _shown(person: Person, is_api: bool) -> dict[str, str]:
-        if is_api:
+    def _shown(person: Person, by_token: bool) -> dict[str, str]:
+        if by_token:
             return {"Authorization": f"Token {person.token}"} if person.token else {}
         return {"Cookie": f"sessionid={person.cookie}"} if person.cookie else {}
 
@@ -112,15 +128,22 @@ class Door:
 @contextmanager
 def undone() -> Iterator[None]:
     """Roll back what happens in the block. Refusals, which commit by themselves, may do so inside."""
-    savepoint = transaction.atomic()
-    savepoint._from_testcase = True  # type: ignore[attr-defined]  # what Django's own test cases say of theirs
-    with savepoint:
+    with kept():
         yield
         transaction.set_rollback(True)
 
 
 @contextmanager
-def _errors() -> Iterator[list[str]]:
+def kept() -> Iterator[None]:
+    """As `undone`, but what happens in the block stays, until something around it is rolled back."""
+    savepoint = transaction.atomic()
+    savepoint._from_testcase = True  # type: ignore[attr-defined]  # what Django's own test cases say of theirs
+    with savepoint:
+        yield
+
+
+@contextmanager
+def errors() -> Iterator[list[str]]:
     """Collect what broke, for the message of the failing test."""
     import traceback
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from tests.access.matrix.doors import walked_by_other_doors
 from tests.access.matrix.walk import TABLES, Walk, probed, walked
 
 
@@ -25,6 +26,12 @@ def walk(request: pytest.FixtureRequest, once: Callable[..., Walk]) -> Walk:
 def probing(once: Callable[..., Walk]) -> Walk:
     """Every probe, asked."""
     return once("probes", probed)
+
+
+@pytest.fixture(scope="package")
+def other_doors(once: Callable[..., Walk]) -> Walk:
+    """Sessions at the API, tokens at the pages."""
+    return once("doors", walked_by_other_doors)
 
 
 @pytest.fixture(scope="package")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.generators import SchemaGenerator
@@ -34,8 +35,17 @@ def endpoints() -> dict[str, Endpoint]:
 def described() -> set[tuple[str, str]]:
     """(name, method) of everything that the API's description knows."""
     paths = SchemaGenerator(patterns=None).get_schema(request=None, public=True)["paths"]
-    by_route = {_plain(f"/{endpoint.route}"): name for name, endpoint in endpoints().items()}
-    return {(by_route[_plain(path)], method.upper()) for path, methods in paths.items() for method in methods}
+    return {(by_route(path).name, method.upper()) for path, methods in paths.items() for method in methods}
+
+
+def by_route(path: str) -> Endpoint:
+    """The address of a path as the API's description writes it: `/api/v1/vms/{id}/`."""
+    return _by_route()[_plain(path)]
+
+
+@cache
+def _by_route() -> dict[str, Endpoint]:
+    return {_plain(f"/{endpoint.route}"): endpoint for endpoint in endpoints().values()}
 
 
 def _walk(resolver: URLResolver, prefix: str, above: tuple[str, ...], route: str) -> Iterator[Endpoint]:

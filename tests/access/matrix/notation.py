@@ -4,6 +4,9 @@ vm-detail                                     the name of an address (several ma
     GET             ours      AA NNNN VN VVVV VV
     GET             theirs    AA NNNV NN NNNN VV
     others          ours      AA MMMM MM MMMM MM      (every method that the address does not name itself)
+
+A row says two things more than it spells out. HEAD answers what GET answers. And what was there once and has been
+deleted answers what never was (`gone`), to the letter. Both, and OPTIONS, are asked by one of each sort of people.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ HERE = Path(__file__).parent
 
 #: Who asks, in the order of the columns (see `people.py`).
 PEOPLE = "ac sedr gh vomw pu".replace(" ", "")
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+#: Who is asked where it is known that all are treated alike: one of each sort.
+ONE_OF_EACH = frozenset("srwu")
 #: What a letter stands for.
 OUTCOMES = {
     "V": "done or shown (2xx)",
@@ -104,10 +109,34 @@ def table(name: str) -> list[Row]:
                         raise BadTable(f"{where}: {endpoint} {method} {kind} is said twice")
                     else:
                         known[endpoint][method, kind] = outcomes
+    for rows in known.values():
+        _say_the_rest(rows)
     named = {endpoint: {method.partition(":")[0] for method, _kind in rows} for endpoint, rows in known.items()}
     for endpoint, kind, outcomes in others:
-        known[endpoint] |= {(method, kind): outcomes for method in METHODS if method not in named[endpoint]}
+        known[endpoint] |= {
+            (method, kind): _thinned(outcomes) if method in ("HEAD", "OPTIONS") else outcomes
+            for method in METHODS
+            if method not in named[endpoint]
+        }
     return [Row(name, *key, outcomes) for name, rows in known.items() for key, outcomes in rows.items()]
+
+
+def _say_the_rest(rows: dict[tuple[str, str], str]) -> None:
+    """Add what rows mean beyond what they spell out: HEAD as GET, deleted as never there."""
+    if not any(method == "HEAD" for method, _kind in rows):
+        rows |= {("HEAD", kind): _thinned(outcomes) for (method, kind), outcomes in rows.items() if method == "GET"}
+    rows |= {
+        (method, kind.replace("gone", "deleted")): _thinned(outcomes)
+        for (method, kind), outcomes in rows.items()
+        if "gone" in kind
+    }
+
+
+def _thinned(outcomes: str) -> str:
+    """A row's letters for one of each sort of people, the others not asked."""
+    return "".join(
+        letter if person in ONE_OF_EACH else NOT_ASKED for person, letter in zip(PEOPLE, outcomes, strict=True)
+    )
 
 
 def grid(name: str) -> Mapping[str, str]:

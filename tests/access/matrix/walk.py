@@ -31,7 +31,7 @@ TWINS: dict[str, tuple[str, ...]] = {
     "ours+loose": ("gone", "ours+gone"),
     "theirs+ours": ("gone", "gone+ours"),
 }
-_CANARY = re.compile(r"(?:ours|theirs|loose)-\w+-canary")
+_CANARY = re.compile(r"(?:ours|theirs|loose|deleted)-\w+-canary")
 
 
 @dataclass
@@ -100,7 +100,7 @@ def walked(name: str) -> Walk:
                     answer = door.ask(people[letter], row.verb, path, body(second, first) if body else {})
                     found.cells += 1
                     _note(found, keeper, row, people[letter], expected, answer, is_page=name != "api")
-                    if answer.outcome == "N" or (answer.outcome == "B" and "+" in row.kind):
+                    if answer.outcome == "N" or (answer.outcome == "B" and "+" in row.kind) or "deleted" in row.kind:
                         alike[row.kind, letter] = answer.outcome, masked(answer)
             _compare(found, group[0], alike)
     return found
@@ -132,7 +132,8 @@ def _note(
 def _compare(found: Walk, row: Row, alike: dict[tuple[str, str], tuple[str, str]]) -> None:
     """What is hidden must be answered as what is not there, to the letter; also where it is named in a form."""
     for (kind, letter), (outcome, text) in alike.items():
-        twins = [alike[twin, letter] for twin in TWINS.get(kind, ()) if (twin, letter) in alike]
+        names = TWINS.get(kind, (kind.replace("deleted", "gone"),) if "deleted" in kind else ())
+        twins = [alike[twin, letter] for twin in names if (twin, letter) in alike]
         texts = [twin for same, twin in twins if same == outcome]
         if not texts:
             continue

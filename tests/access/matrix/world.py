@@ -1,4 +1,5 @@
-"""What the requests are about: two segments that know nothing of each other, what is in none, and what is not there.
+"""What the requests are about: two segments that know nothing of each other, what is in none, what is not there, and
+what has been deleted.
 
 Every name on a side is a canary, a word that stands nowhere else: `theirs-host-canary`. `canaries.table` says who may
 come to know which.
@@ -16,6 +17,7 @@ from django.utils import timezone
 
 from access.gate import SYSTEM
 from access.models import AccessRequest, Grant, Membership, Role, Team, User
+from access.services.grants import grant_revoke
 from access.services.roles import role_create
 from audit.events import EventAction
 from audit.holds import Cover, Hold, hold_place
@@ -73,6 +75,7 @@ class World:
     theirs: Side
     loose: Side
     gone: Side
+    deleted: Side
 
     def side(self, name: str) -> Side:
         """The side of that name."""
@@ -91,7 +94,7 @@ def build() -> World:
     role_create(actor=SYSTEM, slug="night-shift", name="Night shift", actions=["view", "patch", "export"])
     _lodger(theirs, ours.host)
     make.nic(ours.vm, "a-network", foreign_segment=theirs.segment)
-    return World(ours, theirs, _loose(ours), _gone())
+    return World(ours, theirs, _loose(ours), _gone(), _deleted())
 
 
 def _side(side: str) -> Side:
@@ -204,6 +207,27 @@ def _request(side: str, person: User, **scope: Any) -> AccessRequest:
 def _lodger(of: Side, host: Host) -> None:
     """A VM of one side that runs on the other side's host, beside the VMs there."""
     make.vm(canary(of.name, "vm") + "-lodger", segment=of.segment, host=host)
+
+
+def _deleted() -> Side:
+    """A side like the others, of which everything has been deleted but its record; what it was called is kept."""
+    side = _side("deleted")
+    side.role = role_create(actor=SYSTEM, slug=canary("deleted", "role"), name="Deleted", actions=["view"])
+    kept = _gone()
+    for field in fields(Side):
+        thing = getattr(side, field.name)
+        if thing is not None and field.name not in ("name", "event", "seal"):
+            names = {name: getattr(thing, name, "") for name in ("pk", "name", "uuid", "username", "slug")}
+            setattr(kept, field.name, SimpleNamespace(**names))
+    kept.name = "deleted"
+    Job.objects.filter(vm__in=[side.vm, side.second]).delete()
+    grant_revoke(actor=SYSTEM, grant=side.grant)
+    side.sighting.delete()
+    for thing in (side.vm, side.second, side.segment, side.team, side.user, side.role):
+        thing.delete()
+    Host.objects.filter(cluster=side.cluster).delete()
+    side.cluster.delete()
+    return kept
 
 
 def _gone() -> Side:
