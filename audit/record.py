@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from django.db import transaction
 from django.utils import timezone
 
-from audit import values
+from audit import rows, values
 from audit.context import Context, actor_fields, current
 from audit.events import EventAction, Outcome
 from audit.models import ID_LENGTH, NAME_LENGTH, AuditEvent
@@ -71,8 +71,8 @@ def record(
     context = current()
     event = AuditEvent(
         at=timezone.now(),
-        action=EventAction(action),
-        outcome=Outcome(outcome),
+        action=EventAction(action).value,
+        outcome=Outcome(outcome).value,
         reason=values.paragraph(reason),
         before=values.document(before),
         after=values.document(after),
@@ -80,7 +80,7 @@ def record(
         **_circumstances(context, actor),
         **_about(about),
     )
-    event.save()
+    rows.insert(event)
     return event
 
 

@@ -71,6 +71,8 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
 
 def line(value: object, limit: int) -> str:
     """Text on one line without characters that act on a terminal or a page: those are written as `\\x1b`, `\\u202e`."""
+    if isinstance(value, str) and len(value) <= limit and value.isprintable() and "://" not in value:
+        return str(value)  # as it is in nearly all of an event's columns
     return text(_visible(text(value)), limit)
 
 

@@ -6,9 +6,11 @@ import importlib
 import sys
 
 NAMES = {
+    "access": "lists and checks at 100,000 VMs and 2,000,000 permission rows, over django-guardian (PostgreSQL)",
     "migrate": "live migration, portal over virsh (lab)",
     "snapshot": "snapshot create and revert, portal over virsh (lab)",
     "past": "who could do what at a moment of the past, with 1,000,000 events (embedded database, or yours)",
+    "audit": "the record: its cost for writers, its seals, its verification (PostgreSQL, npm)",
     "vmlist": "the VM list at 100, 1,000 and 10,000 VMs (embedded database)",
 }
 

@@ -17,14 +17,17 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure that is to be at most so large."""
+    """A figure that is to be at most so large, or at least."""
 
     limit: float
     value: float
+    at_least: bool = False
 
     def facts(self) -> dict[str, Any]:
         """As reported."""
-        return {"goal": f"<= {self.limit:g}", "value": round(self.value, 4), "met": self.value <= self.limit}
+        met = self.value >= self.limit if self.at_least else self.value <= self.limit
+        goal = f"{'>=' if self.at_least else '<='} {self.limit:g}"
+        return {"goal": goal, "value": round(self.value, 4), "met": met}
 
 
 def report(

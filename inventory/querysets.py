@@ -25,15 +25,15 @@ class SegmentQuerySet(ScopedQuerySet["Segment"]):
 class VMQuerySet(ScopedQuerySet["VM"]):
     """No path from hosts or clusters: a migration must not change who sees a VM."""
 
-    scopes = {"vm": ("pk",), "segment": ("segment_id",)}
+    scopes = {"segment": ("segment_id",), "vm": ("pk",)}
 
 
 class SnapshotQuerySet(ScopedQuerySet["Snapshot"]):
-    scopes = {"vm": ("vm_id",), "segment": ("vm__segment_id",)}
+    scopes = {"segment": ("vm__segment_id",), "vm": ("vm_id",)}
 
 
 class SeenChangeQuerySet(ScopedQuerySet["SeenChange"]):
-    scopes = {"vm": ("vm_id",), "segment": ("vm__segment_id",)}
+    scopes = {"segment": ("vm__segment_id",), "vm": ("vm_id",)}
 
     def alarming(self) -> Self:
         """From outside, of a kind that its segment has an alarm for, and nobody has taken note of it."""

@@ -31,6 +31,22 @@ class GrantedRow(models.Model):
         return f"{self.effect} by grant {self.grant_id}"
 
 
+def _indexes(holder: str, name: str) -> list[models.Index]:
+    """For the two questions of the gate: on which objects has somebody this effect for this action (lists), and what
+    has somebody on these objects (checks)?
+    """
+    of_list = [holder, "permission", "effect", "content_object"]
+    return [
+        models.Index(fields=of_list, include=["expires_at"], name=f"{name}_row_by_holder"),
+        models.Index(fields=["content_object", holder], name=f"{name}_row_by_object"),
+    ]
+
+
+def _object(model: str) -> Any:
+    """What a row is about. The index by object is one with the holder in it."""
+    return models.ForeignKey(model, on_delete=models.CASCADE, db_index=False)
+
+
 def _user_meta(name: str) -> list[Any]:
     return [
         models.UniqueConstraint(fields=["user", "permission", "content_object", "grant"], name=f"user_{name}_row_once"),
@@ -46,59 +62,67 @@ def _team_meta(name: str) -> list[Any]:
 
 
 class UserSegmentPermission(GrantedRow, UserObjectPermissionBase):
-    content_object: models.ForeignKey[Any, Any] = models.ForeignKey("inventory.Segment", on_delete=models.CASCADE)
+    content_object: models.ForeignKey[Any, Any] = _object("inventory.Segment")
 
     class Meta(GrantedRow.Meta):
         constraints = _user_meta("segment")
+        indexes = _indexes("user", "user_segment")
 
 
 class TeamSegmentPermission(GrantedRow, GroupObjectPermissionBase):
-    content_object: models.ForeignKey[Any, Any] = models.ForeignKey("inventory.Segment", on_delete=models.CASCADE)
+    content_object: models.ForeignKey[Any, Any] = _object("inventory.Segment")
 
     class Meta(GrantedRow.Meta):
         constraints = _team_meta("segment")
+        indexes = _indexes("group", "team_segment")
 
 
 class UserVMPermission(GrantedRow, UserObjectPermissionBase):
-    content_object: models.ForeignKey[Any, Any] = models.ForeignKey("inventory.VM", on_delete=models.CASCADE)
+    content_object: models.ForeignKey[Any, Any] = _object("inventory.VM")
 
     class Meta(GrantedRow.Meta):
         constraints = _user_meta("vm")
+        indexes = _indexes("user", "user_vm")
 
 
 class TeamVMPermission(GrantedRow, GroupObjectPermissionBase):
-    content_object: models.ForeignKey[Any, Any] = models.ForeignKey("inventory.VM", on_delete=models.CASCADE)
+    content_object: models.ForeignKey[Any, Any] = _object("inventory.VM")
 
     class Meta(GrantedRow.Meta):
         constraints = _team_meta("vm")
+        indexes = _indexes("group", "team_vm")
 
 
 class UserHostPermission(GrantedRow, UserObjectPermissionBase):
-    content_object: models.ForeignKey[Any, Any] = models.ForeignKey("inventory.Host", on_delete=models.CASCADE)
+    content_object: models.ForeignKey[Any, Any] = _object("inventory.Host")
 
     class Meta(GrantedRow.Meta):
         constraints = _user_meta("host")
+        indexes = _indexes("user", "user_host")
 
 
 class TeamHostPermission(GrantedRow, GroupObjectPermissionBase):
-    content_object: models.ForeignKey[Any, Any] = models.ForeignKey("inventory.Host", on_delete=models.CASCADE)
+    content_object: models.ForeignKey[Any, Any] = _object("inventory.Host")
 
     class Meta(GrantedRow.Meta):
         constraints = _team_meta("host")
+        indexes = _indexes("group", "team_host")
 
 
 class UserClusterPermission(GrantedRow, UserObjectPermissionBase):
-    content_object: models.ForeignKey[Any, Any] = models.ForeignKey("inventory.Cluster", on_delete=models.CASCADE)
+    content_object: models.ForeignKey[Any, Any] = _object("inventory.Cluster")
 
     class Meta(GrantedRow.Meta):
         constraints = _user_meta("cluster")
+        indexes = _indexes("user", "user_cluster")
 
 
 class TeamClusterPermission(GrantedRow, GroupObjectPermissionBase):
-    content_object: models.ForeignKey[Any, Any] = models.ForeignKey("inventory.Cluster", on_delete=models.CASCADE)
+    content_object: models.ForeignKey[Any, Any] = _object("inventory.Cluster")
 
     class Meta(GrantedRow.Meta):
         constraints = _team_meta("cluster")
+        indexes = _indexes("group", "team_cluster")
 
 
 class EverythingPermission(GrantedRow):
