@@ -63,8 +63,12 @@ class Keeper:
         return person.letter in self.known[thing] or (is_page and person.letter in self.known.get(f"pages:{thing}", ""))
 
 
+#: The world, the people in it, and the door.
+Scene = tuple[World, dict[str, Person], Door]
+
+
 @contextmanager
-def stage() -> Iterator[tuple[World, dict[str, Person], Door]]:
+def stage() -> Iterator[Scene]:
     """The world, the people and the door, in a transaction that is rolled back at the end."""
     logging.disable(logging.CRITICAL)  # thousands of refusals are no news here
     thresholds = gc.get_threshold()
@@ -86,23 +90,29 @@ def stage() -> Iterator[tuple[World, dict[str, Person], Door]]:
 
 def walked(name: str) -> Walk:
     """Ask every cell of one table."""
+    with stage() as scene:
+        return asked(name, table(name), scene)
+
+
+def asked(name: str, rows: list[Row], scene: Scene) -> Walk:
+    """Ask every cell of some rows of a table."""
     found, keeper = Walk(), Keeper()
     sent = bodies.API if name == "api" else bodies.PAGES
     known = endpoints()
-    with stage() as (world, people, door):
-        for group in _grouped(table(name)):
-            alike: dict[tuple[str, str], tuple[str, str]] = {}
-            for row in group:
-                path = address(known[row.endpoint], world, row.kind)
-                body = sent.get((row.endpoint, row.method))
-                for letter, expected in row.asked:
-                    first, second = sides(world, row.kind)
-                    answer = door.ask(people[letter], row.verb, path, body(second, first) if body else {})
-                    found.cells += 1
-                    _note(found, keeper, row, people[letter], expected, answer, is_page=name != "api")
-                    if answer.outcome == "N" or (answer.outcome == "B" and "+" in row.kind) or "deleted" in row.kind:
-                        alike[row.kind, letter] = answer.outcome, masked(answer)
-            _compare(found, group[0], alike)
+    world, people, door = scene
+    for group in _grouped(rows):
+        alike: dict[tuple[str, str], tuple[str, str]] = {}
+        for row in group:
+            path = address(known[row.endpoint], world, row.kind)
+            body = sent.get((row.endpoint, row.method))
+            for letter, expected in row.asked:
+                first, second = sides(world, row.kind)
+                answer = door.ask(people[letter], row.verb, path, body(second, first) if body else {})
+                found.cells += 1
+                _note(found, keeper, row, people[letter], expected, answer, is_page=name != "api")
+                if answer.outcome == "N" or (answer.outcome == "B" and "+" in row.kind) or "deleted" in row.kind:
+                    alike[row.kind, letter] = answer.outcome, masked(answer)
+        _compare(found, group[0], alike)
     return found
 
 
@@ -170,18 +180,24 @@ def probes() -> list[Probe]:
 
 def probed() -> Walk:
     """Ask every probe about what is theirs and about what is not there, as everybody."""
+    with stage() as scene:
+        return probed_by(probes(), scene)
+
+
+def probed_by(questions: list[Probe], scene: Scene) -> Walk:
+    """Ask some probes."""
     found, keeper = Walk(), Keeper()
-    with stage() as (world, people, door):
-        for probe in probes():
-            for letter, person in sorted(people.items()):
-                answers = [_probe(door, person, probe, side, world.ours) for side in (world.theirs, world.gone)]
-                found.cells += 2
-                where = f"{probe.pattern}, {letter}"
-                if (answers[0][1] != answers[1][1]) is not (letter in probe.finders):
-                    say = "tells nothing of what is theirs" if letter in probe.finders else "tells of it"
-                    found.unlike.append(f"{where}: {say}: {difference(answers[0][1], answers[1][1])}")
-                _, leaked = keeper.leaks(person, answers[0][0], is_page=not probe.pattern.startswith("/api/"))
-                found.leaks += [f"{where}: {word}" for word in sorted(leaked)]
+    world, people, door = scene
+    for probe in questions:
+        for letter, person in sorted(people.items()):
+            answers = [_probe(door, person, probe, side, world.ours) for side in (world.theirs, world.gone)]
+            found.cells += 2
+            where = f"{probe.pattern}, {letter}"
+            if (answers[0][1] != answers[1][1]) is not (letter in probe.finders):
+                say = "tells nothing of what is theirs" if letter in probe.finders else "tells of it"
+                found.unlike.append(f"{where}: {say}: {difference(answers[0][1], answers[1][1])}")
+            _, leaked = keeper.leaks(person, answers[0][0], is_page=not probe.pattern.startswith("/api/"))
+            found.leaks += [f"{where}: {word}" for word in sorted(leaked)]
     return found
 
 

@@ -1,0 +1,188 @@
+"""Trying the mutants: pytest collects the tests once, runs them once to learn which mutants each passes by, and then
+forks a process for each mutant, which runs only those tests, until one fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from tests.mutants.weaving import SWITCH, Mutant, wake
+
+#: Seconds after which the tests of one mutant are given up. A mutant that hangs is found by whoever waits.
+PATIENCE = 900
+#: Tests that a mutant which is met by many is tried with before all others are: the quickest.
+MATRIX = "by_address.py"
+
+
+@dataclass
+class Test:
+    """What one test took and met, in the run without mutants."""
+
+    seconds: float = 0.0
+    met: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant: the test that it died of, or "" if it survived all that met it."""
+
+    key: str
+    killer: str
+    seconds: float
+    tried: int
+    met: int
+
+
+class Nothing:
+    """Stands for the next test when there is none yet: what belongs to the session stays set up."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        self._session = session
+
+    def listchain(self) -> list[Any]:
+        return [self._session]
+
+
+class Trial:
+    """A pytest plugin in place of its loop."""
+
+    def __init__(self, wanted: Sequence[Mutant], kept: Path, *, reuse: bool) -> None:
+        self.verdicts: list[Verdict] = []
+        self.broken: list[str] = []
+        self._wanted, self._kept = wanted, kept
+        self._tests = self._known() if reuse else {}
+        self.at_import: set[str] = set()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.at_import = set(SWITCH.passed)
+        self._learn(session)
+        if not self.broken:
+            for mutant in self._wanted:
+                if self._is_for_a_new_process(mutant):
+                    continue
+                self.verdicts.append(self._try(session, mutant))
+                say(mutant, self.verdicts[-1])
+        return True
+
+    def late(self) -> list[Mutant]:
+        """Those that are met while modules are imported, and by no test: they need a process of their own."""
+        return [mutant for mutant in self._wanted if self._is_for_a_new_process(mutant)]
+
+    def names(self) -> list[str]:
+        """The tests, the quickest first."""
+        return sorted(self._tests, key=lambda name: self._tests[name].seconds)
+
+    def _is_for_a_new_process(self, mutant: Mutant) -> bool:
+        return mutant.key in self.at_import and not any(mutant.key in test.met for test in self._tests.values())
+
+    def _learn(self, session: pytest.Session) -> None:
+        """Run what is not known yet, awake to nothing."""
+        ran = 0
+        for item in session.items:
+            if item.nodeid in self._tests and ran:
+                continue  # the first always runs: it sets the database up
+            ran += 1
+            SWITCH.passed.clear()
+            began = time.perf_counter()
+            failed = _run(item, session)
+            self._tests[item.nodeid] = Test(time.perf_counter() - began, sorted(SWITCH.passed))
+            if failed:
+                self.broken.append(item.nodeid)
+        here = {item.nodeid for item in session.items}
+        self._tests = {name: test for name, test in self._tests.items() if name in here}
+        print(f"{ran} tests run without a mutant, of {len(here)}", flush=True)
+        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        self._kept.write_text(json.dumps({name: asdict(test) for name, test in self._tests.items()}))
+
+    def _known(self) -> dict[str, Test]:
+        if not self._kept.exists():
+            return {}
+        return {name: Test(**facts) for name, facts in json.loads(self._kept.read_text()).items()}
+
+    def _meeting(self, session: pytest.Session, mutant: Mutant) -> list[pytest.Item]:
+        """Tests that pass by a mutant: the quick ones, then the matrix, then the slow ones."""
+        mark = mutant.path if mutant.again is not None else mutant.key
+        meeting = [item for item in session.items if mark in self._tests[item.nodeid].met]
+
+        def turn(item: pytest.Item) -> tuple[int, float]:
+            seconds = self._tests[item.nodeid].seconds
+            return (1 if MATRIX in item.nodeid else 2 * (seconds > 1)), seconds
+
+        return sorted(meeting, key=turn)
+
+    def _try(self, session: pytest.Session, mutant: Mutant) -> Verdict:
+        from django.db import connections
+
+        meeting = self._meeting(session, mutant)
+        connections.close_all()
+        reader, writer = os.pipe()
+        began = time.perf_counter()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            _be(session, mutant, meeting, writer)
+        os.close(writer)
+        with os.fdopen(reader) as file:
+            said = file.read()
+        _, status = os.waitpid(child, 0)
+        killer, tried = json.loads(said) if said else (f"ended by signal {os.WTERMSIG(status)}", len(meeting))
+        return Verdict(mutant.key, killer, round(time.perf_counter() - began, 2), tried, len(meeting))
+
+
+def _be(session: pytest.Session, mutant: Mutant, meeting: list[pytest.Item], writer: int) -> None:
+    """In the forked process: be this mutant, until a test notices."""
+    signal.alarm(PATIENCE)
+    silent = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(silent, stream)
+    database = _own_database()
+    wake(mutant)
+    killer, tried = "", 0
+    try:
+        for item in meeting:
+            tried += 1
+            if _run(item, session):
+                killer = item.nodeid
+                break
+    except BaseException as error:
+        killer = f"the run itself: {error!r}"
+    os.write(writer, json.dumps([killer, tried]).encode())
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
+    os._exit(0)
+
+
+def _own_database() -> str:
+    """Work on a copy of the test database, so that nothing is left of what a mutant does."""
+    from django.db import connection
+
+    name = str(connection.settings_dict["NAME"])
+    copied = f"{name}.{os.getpid()}"
+    shutil.copyfile(name, copied)
+    connection.settings_dict["NAME"] = copied
+    return copied
+
+
+def _run(item: pytest.Item, session: pytest.Session) -> bool:
+    """Run one test with all that it sets up for itself; whether it failed."""
+    reports = runtestprotocol(item, log=False, nextitem=Nothing(session))  # type: ignore[arg-type]
+    return any(report.failed for report in reports)
+
+
+def say(mutant: Mutant, verdict: Verdict) -> None:
+    """A line for who waits."""
+    end = f"killed by {verdict.killer}" if verdict.killer else "SURVIVED"
+    print(f"{verdict.seconds:6.1f} s {verdict.tried:4}/{verdict.met:<4} {mutant.path}:{mutant.line} {mutant.where}: "
+          f"{mutant.before} => {mutant.after}: {end}", flush=True)  # fmt: skip
