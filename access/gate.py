@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
+from django.contrib.auth import get_user_model
 from django.db import connection
+from django.db.models import Exists
 
 from access.actions import Action
 from access.effects import EVERYTHING, Effects, effects
@@ -55,7 +57,8 @@ def held_on(actor: Actor, target: Any = None, among: Collection[Action] = frozen
         return decided(*effects(actor, {}), [EVERYTHING]).intersection(among)
     manager: Any = type(target)._default_manager
     if not hasattr(manager.all(), "scopes"):  # people, teams and grants, which have no rows of their own
-        return {action for action in among if manager.visible_to(actor, action).filter(pk=target.pk).exists()}
+        active = Exists(get_user_model().objects.filter(pk=actor.pk, is_active=True))
+        return {action for action in among if manager.visible_to(actor, action).filter(active, pk=target.pk).exists()}
     keys = reach(target)
     if keys is None:
         return set()

@@ -6,15 +6,28 @@ import random
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from access import gate
 from access.actions import Action
+from access.backends import GateBackend
+from access.effects import targets
 from access.errors import NotAllowed, NotVisible
 from access.gate import SYSTEM
-from access.models import Effect, EverythingPermission, Grant, UserSegmentPermission, UserVMPermission
+from access.models import (
+    AccessRequest,
+    Effect,
+    EverythingPermission,
+    Grant,
+    Team,
+    User,
+    UserSegmentPermission,
+    UserVMPermission,
+)
+from access.querysets import ScopedQuerySet
 from access.services.grants import grant_revoke
 from inventory.models import VM, Host
 from tests import factories as make
@@ -101,6 +114,71 @@ def test_a_grant_ends_by_itself():
     assert gate.actions_on(user, [vm]) == {vm.pk: set()}
 
 
+@pytest.mark.parametrize("through_a_team", [False, True])
+@pytest.mark.parametrize("scope", ["everything", "segment", "vm"])
+def test_every_kind_of_grant_ends_by_itself(scope, through_a_team):
+    vm, user = make.vm(segment=make.segment()), make.user()
+    holder = make.team(members=[user]) if through_a_team else user
+    grant = make.grant(holder, "viewer", {"everything": None, "segment": vm.segment, "vm": vm}[scope])
+    assert list(VM.objects.visible_to(user)) == [vm]
+    assert gate.can(user, Action.VIEW, vm)
+    _expire(grant)
+    assert not VM.objects.visible_to(user).exists()
+    assert not gate.can(user, Action.VIEW, vm)
+    assert gate.actions_on(user, [vm]) == {vm.pk: set()}
+
+
+@pytest.mark.parametrize("through_a_team", [False, True])
+@pytest.mark.parametrize("scope", ["everything", "segment", "vm"])
+def test_nobody_holds_what_somebody_else_was_given(scope, through_a_team):
+    vm, user = make.vm(segment=make.segment()), make.user()
+    holder = make.team(members=[user]) if through_a_team else user
+    make.grant(holder, "viewer", {"everything": None, "segment": vm.segment, "vm": vm}[scope])
+    bystander = make.user()
+    make.team(members=[bystander])
+    assert not VM.objects.visible_to(bystander).exists()
+    assert not gate.can(bystander, Action.VIEW, vm)
+    assert gate.actions_on(bystander, [vm]) == {vm.pk: set()}
+
+
+@pytest.mark.parametrize("where", ["loaded", "in the database"])
+def test_who_is_inactive_on_either_side_holds_nothing(where):
+    """As it was loaded for this request, and as the database has it by now: one of them is enough."""
+    vm, user = make.vm(), make.user()
+    make.grant(user, "administrator")
+    if where == "loaded":
+        user.is_active = False
+    else:
+        type(user).objects.filter(pk=user.pk).update(is_active=False)
+    assert not gate.can(user, Action.VIEW, vm)
+    assert not gate.can(user, Action.GRANT, make.team())
+    assert gate.actions_on(user, [vm]) == {vm.pk: set()}
+
+
+@pytest.mark.parametrize("nobody", [AnonymousUser(), User(is_active=True)], ids=["anonymous", "not saved"])
+def test_nobody_holds_nothing_and_costs_nothing(nobody, django_assert_num_queries):
+    vm, team = make.vm(), make.team()
+    make.grant(team, "administrator")
+    with django_assert_num_queries(0):
+        assert not gate.can(nobody, Action.VIEW, vm)
+        assert gate.actions_on(nobody, [vm]) == {vm.pk: set()}
+        for rows in (VM.objects, User.objects, Team.objects, Grant.objects, AccessRequest.objects):
+            assert list(rows.visible_to(nobody)) == []
+
+
+def test_a_model_that_does_not_say_how_grants_reach_it_is_shown_to_nobody():
+    class Bare(ScopedQuerySet):
+        pass
+
+    with pytest.raises(TypeError):
+        Bare(VM).visible_to(make.user())
+
+
+def test_there_are_no_other_scopes():
+    with pytest.raises(ValueError, match="team is no scope"):
+        targets(make.user(), "team", Action.VIEW, "allow")
+
+
 def test_an_inactive_user_holds_nothing_on_any_path():
     vm, user = make.vm(), make.user()
     make.grant(user, "administrator")
@@ -157,6 +235,24 @@ def test_djangos_question_gets_the_gates_answer():
     assert user.has_perm("inventory.power", vm)
     assert not user.has_perm("inventory.migrate", vm)
     assert not user.has_perm("inventory.no_such_action", vm)
+    assert user.get_all_permissions(vm) == {
+        "inventory.view",
+        "inventory.power",
+        "inventory.console",
+        "inventory.snapshot",
+    }
+    assert user.get_all_permissions() == set()
+    assert not user.has_module_perms("audit")
+    make.grant(user, "viewer")
+    assert not user.has_module_perms("audit")
+    assert make.user_with("auditor").has_module_perms("audit")
+
+
+def test_django_is_told_that_who_is_not_signed_in_holds_nothing():
+    vm, backend = make.vm(), GateBackend()
+    assert not backend.has_perm(AnonymousUser(), "inventory.view", vm)
+    assert not backend.has_module_perms(AnonymousUser(), "audit")
+    assert backend.get_all_permissions(AnonymousUser(), vm) == set()
 
 
 def test_everything_covers_what_is_yet_to_come():

@@ -6,11 +6,14 @@ Ends with status 0 if all died but those that `explained.table` explains, and ea
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.explained import explanations
-from tests.mutants.running import Trial, Verdict, say
+from tests.mutants.notes import Notes, Verdict
+from tests.mutants.running import Trial
 from tests.mutants.weaving import ROOT, SWITCH, Mutant, mutants, weave
 
 #: Where what was found is kept.
@@ -45,16 +49,20 @@ def main() -> int:
         SWITCH.awake = options.alone
         return int(pytest.main(["-x", "-q", *_arguments(options.tests)]))
     began = time.perf_counter()
+    notes = Notes(OUTPUT / ("some-verdicts.jsonl" if options.tests else "verdicts.jsonl"), reuse=options.reuse)
+    left = [mutant for mutant in wanted if notes.verdict(mutant) is None]
     kept = OUTPUT / ("some-tests.json" if options.tests else "tests.json")
-    trial = Trial(wanted, kept, reuse=options.reuse)
-    pytest.main(["-q", "-s", *_arguments(options.tests)], plugins=[trial])
-    if trial.broken or (not trial.verdicts and not trial.late()):
+    trial = Trial(left, kept, reuse=options.reuse, noted=notes.add)
+    if left:
+        pytest.main(["-q", "-s", *_arguments(options.tests)], plugins=[trial])
+    if trial.broken:
         print(f"Without a mutant, these fail already: {trial.broken}")
         return 2
     for mutant in trial.late():
-        trial.verdicts.append(_alone(mutant, trial.names()))
-        say(mutant, trial.verdicts[-1])
-    return _report(trial.verdicts, complete=not options.words, seconds=time.perf_counter() - began)
+        trial.tell(mutant, _alone(mutant, trial.names()))
+    verdicts = [verdict for mutant in wanted if (verdict := notes.verdict(mutant)) is not None]
+    verdicts += [verdict for verdict in trial.verdicts if not verdict.killer]
+    return _report(verdicts, complete=len(verdicts) == len(mutants()), seconds=time.perf_counter() - began)
 
 
 def _options() -> argparse.Namespace:
@@ -62,7 +70,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("words", nargs="*", help="only mutants whose name holds all of these")
     parser.add_argument("--list", action="store_true", help="name the mutants and try none")
     parser.add_argument("--sample", type=int, metavar="N", help="only so many, taken at random")
-    parser.add_argument("--reuse", action="store_true", help="know from the last run which test meets which mutant")
+    parser.add_argument(
+        "--reuse", action="store_true", help="go on from the last run: what died is dead while its file is the same"
+    )
     parser.add_argument("--tests", action="append", metavar="PATH", help="only these tests (again for more)")
     parser.add_argument("--alone", metavar="NAME", help="run the tests with this mutant awake from the start")
     return parser.parse_args()
@@ -80,7 +90,14 @@ def _arguments(tests: list[str] | None) -> list[str]:
     rooms = tests or [*(f"tests/{room}" for room in ROOMS), "tests/mutants/by_address.py"]
     left_out = [word for name in _WHOLE for word in ("--deselect", name)]
     which = ["-m", "not browser and not lab and not long"]
-    return [*which, "-o", "tmp_path_retention_policy=none", "-p", "no:cacheprovider", *left_out, *rooms]
+    return [*which, "--basetemp", _directory(), "-p", "no:cacheprovider", *left_out, *rooms]
+
+
+def _directory() -> str:
+    """For the files of all tests of this run, which end with it."""
+    found = tempfile.mkdtemp(prefix="slipway-mutants-")
+    atexit.register(shutil.rmtree, found, ignore_errors=True)
+    return found
 
 
 def _alone(mutant: Mutant, names: list[str]) -> Verdict:

@@ -9,7 +9,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
+from tests.mutants.notes import Verdict
 from tests.mutants.weaving import SWITCH, Mutant, wake
 
 #: Seconds after which the tests of one mutant are given up. A mutant that hangs is found by whoever waits.
 PATIENCE = 900
-#: Tests that a mutant which is met by many is tried with before all others are: the quickest.
+#: The access matrix, which has a world to build before its first question.
 MATRIX = "by_address.py"
 
 
@@ -31,17 +33,6 @@ class Test:
 
     seconds: float = 0.0
     met: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a mutant: the test that it died of, or "" if it survived all that met it."""
-
-    key: str
-    killer: str
-    seconds: float
-    tried: int
-    met: int
 
 
 class Nothing:
@@ -57,7 +48,8 @@ class Nothing:
 class Trial:
     """A pytest plugin in place of its loop."""
 
-    def __init__(self, wanted: Sequence[Mutant], kept: Path, *, reuse: bool) -> None:
+    def __init__(self, wanted: Sequence[Mutant], kept: Path, *, reuse: bool, noted: Callable[[Verdict], None]) -> None:
+        self._noted = noted
         self.verdicts: list[Verdict] = []
         self.broken: list[str] = []
         self._wanted, self._kept = wanted, kept
@@ -72,9 +64,16 @@ class Trial:
             for mutant in self._wanted:
                 if self._is_for_a_new_process(mutant):
                     continue
-                self.verdicts.append(self._try(session, mutant))
-                say(mutant, self.verdicts[-1])
+                self.tell(mutant, self._try(session, mutant))
         return True
+
+    def tell(self, mutant: Mutant, verdict: Verdict) -> None:
+        """Note what became of a mutant, and say it."""
+        self.verdicts.append(verdict)
+        self._noted(verdict)
+        end = f"killed by {verdict.killer}" if verdict.killer else "SURVIVED"
+        print(f"{verdict.seconds:6.1f} s {verdict.tried:4}/{verdict.met:<4} line {mutant.line:<3} {mutant.key}: {end}",
+              flush=True)  # fmt: skip
 
     def late(self) -> list[Mutant]:
         """Those that are met while modules are imported, and by no test: they need a process of their own."""
@@ -96,11 +95,12 @@ class Trial:
             ran += 1
             SWITCH.passed.clear()
             began = time.perf_counter()
-            failed = _run(item, session)
+            with silence():
+                failed = _run(item, session)
             self._tests[item.nodeid] = Test(time.perf_counter() - began, sorted(SWITCH.passed))
             if failed:
                 self.broken.append(item.nodeid)
-        here = {item.nodeid for item in session.items}
+        here = {item.nodeid for item in session.items} - set(self.broken)
         self._tests = {name: test for name, test in self._tests.items() if name in here}
         print(f"{ran} tests run without a mutant, of {len(here)}", flush=True)
         self._kept.parent.mkdir(parents=True, exist_ok=True)
@@ -112,13 +112,16 @@ class Trial:
         return {name: Test(**facts) for name, facts in json.loads(self._kept.read_text()).items()}
 
     def _meeting(self, session: pytest.Session, mutant: Mutant) -> list[pytest.Item]:
-        """Tests that pass by a mutant: the quick ones, then the matrix, then the slow ones."""
+        """Tests that pass by a mutant: those of its own room, then the matrix, then all others."""
         mark = mutant.path if mutant.again is not None else mutant.key
         meeting = [item for item in session.items if mark in self._tests[item.nodeid].met]
 
         def turn(item: pytest.Item) -> tuple[int, float]:
             seconds = self._tests[item.nodeid].seconds
-            return (1 if MATRIX in item.nodeid else 2 * (seconds > 1)), seconds
+            if MATRIX in item.nodeid:
+                return 1, seconds
+            is_at_home = item.nodeid.split("/")[1] in mutant.path.split("/")
+            return (0 if is_at_home else 2), seconds
 
         return sorted(meeting, key=turn)
 
@@ -144,24 +147,38 @@ class Trial:
 def _be(session: pytest.Session, mutant: Mutant, meeting: list[pytest.Item], writer: int) -> None:
     """In the forked process: be this mutant, until a test notices."""
     signal.alarm(PATIENCE)
-    silent = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(silent, stream)
     database = _own_database()
     wake(mutant)
     killer, tried = "", 0
     try:
-        for item in meeting:
-            tried += 1
-            if _run(item, session):
-                killer = item.nodeid
-                break
+        with silence():
+            for item in meeting:
+                tried += 1
+                if _run(item, session):
+                    killer = item.nodeid
+                    break
     except BaseException as error:
         killer = f"the run itself: {error!r}"
     os.write(writer, json.dumps([killer, tried]).encode())
     for suffix in ("", "-wal", "-shm"):
         Path(f"{database}{suffix}").unlink(missing_ok=True)
     os._exit(0)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """What tests and logs say in the block is heard by nobody: here it is only asked whether they fail."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    kept = [(stream, os.dup(stream)) for stream in (1, 2)]
+    for stream, _copy in kept:
+        os.dup2(nowhere, stream)
+    try:
+        yield
+    finally:
+        for stream, copied in kept:
+            os.dup2(copied, stream)
+            os.close(copied)
+        os.close(nowhere)
 
 
 def _own_database() -> str:
@@ -179,10 +196,3 @@ def _run(item: pytest.Item, session: pytest.Session) -> bool:
     """Run one test with all that it sets up for itself; whether it failed."""
     reports = runtestprotocol(item, log=False, nextitem=Nothing(session))  # type: ignore[arg-type]
     return any(report.failed for report in reports)
-
-
-def say(mutant: Mutant, verdict: Verdict) -> None:
-    """A line for who waits."""
-    end = f"killed by {verdict.killer}" if verdict.killer else "SURVIVED"
-    print(f"{verdict.seconds:6.1f} s {verdict.tried:4}/{verdict.met:<4} {mutant.path}:{mutant.line} {mutant.where}: "
-          f"{mutant.before} => {mutant.after}: {end}", flush=True)  # fmt: skip
