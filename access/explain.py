@@ -99,7 +99,7 @@ def who_may(target: Any) -> list[tuple[User, set[Action]]]:
     denied or whose grant has ended. Two statements for each person.
     """
     people = Q(pk__in=EverythingPermission.objects.values("user"))
-    people |= Q(memberships__team__in=EverythingPermission.objects.exclude(group=None).values("group"))
+    people |= Q(memberships__team__in=EverythingPermission.objects.values("group"))
     for scope, key in gate.reach(target) or []:
         of_user, of_team = row_models(scope)
         people |= Q(pk__in=of_user.objects.filter(content_object=key).values("user"))

@@ -58,13 +58,14 @@ class TeamQuerySet(models.QuerySet["Team"]):
 
 class GrantQuerySet(models.QuerySet["Grant"]):
     def visible_to(self, user: Any, action: Action = Action.VIEW) -> Self:
-        """One's own and one's teams' grants; those on an object on which one may grant; all for auditors and granters
-        of everything.
+        """One's own and one's teams' grants; those on an object on which one may grant; all for who grants everywhere,
+        and for auditors to look at.
         """
         if not _is_active(user):
             return self.none()
-        seen = _holds_everywhere(user, Action.GRANT) | _holds_everywhere(user, Action.READ_AUDIT)
+        seen = _holds_everywhere(user, Action.GRANT)
         if action == Action.VIEW:
+            seen |= _holds_everywhere(user, Action.READ_AUDIT)
             seen |= Q(user_id=user.pk) | Q(team_id__in=rows.team_ids(user))
         for scope in sorted(SCOPES):
             objects: Any = self.model._meta.get_field(scope).related_model

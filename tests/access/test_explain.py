@@ -14,7 +14,7 @@ from access.actions import Action
 from access.errors import InvalidAccessRequest, NotAllowed, NotVisible
 from access.explain import explain, explain_for, who_may
 from access.gate import SYSTEM
-from access.models import Effect, Grant, Membership, UserSegmentPermission
+from access.models import Effect, Grant, Membership, UserSegmentPermission, UserVMPermission
 from access.services.grants import grant_create, grant_revoke
 from access.services.people import member_add, member_remove
 from audit.models import AuditEvent
@@ -64,8 +64,6 @@ def test_a_denial_comes_first_and_is_named(finance, ledger):
 def test_a_right_without_view_is_explained_as_such(ledger):
     anna = make.user()
     grant = make.grant(anna, "operator", ledger)
-    from access.models import UserVMPermission
-
     UserVMPermission.objects.filter(grant=grant, permission__codename="view").delete()
     answer = explain(anna, Action.POWER, ledger)
     assert not answer.allowed
@@ -81,6 +79,33 @@ def test_what_has_ended_is_shown_and_does_not_count(finance, ledger):
     assert not answer.allowed
     assert all(link.has_ended for link in answer.links)
     assert "has ended" in answer.sentence
+
+
+def test_only_grants_that_speak_about_it_are_named(finance, ledger):
+    anna, boris = make.user(), make.user()
+    team, others = make.team(members=[anna]), make.team(members=[boris])
+    told = {make.grant(holder, "operator", where).pk for holder in (anna, team) for where in (ledger, finance, None)}
+    for where in (ledger, finance, None):
+        for holder in (boris, others):
+            make.grant(holder, "operator", where)  # somebody else's
+        for holder in (anna, team):
+            make.grant(holder, make.role_of("patch"), where)  # of another action
+    for elsewhere in (make.vm(), make.segment()):
+        make.grant(anna, "operator", elsewhere)
+        make.grant(team, "operator", elsewhere)
+    assert {link.grant.pk for link in explain(anna, Action.POWER, ledger).links} == told
+
+
+def test_that_one_saw_it_until_lately_is_part_of_the_answer(finance, ledger):
+    anna = make.user()
+    power, view = make.grant(anna, "operator", ledger), make.grant(anna, "viewer", finance)
+    UserVMPermission.objects.filter(grant=power, permission__codename="view").delete()
+    UserSegmentPermission.objects.filter(grant=view).update(expires_at=timezone.now() - timedelta(seconds=1))
+    links = explain(anna, Action.POWER, ledger).links
+    assert [(link.action, link.grant, link.has_ended) for link in links] == [
+        (Action.POWER, power, False),
+        (Action.VIEW, view, True),
+    ]
 
 
 def test_a_deactivated_account_is_named_as_the_reason(finance, ledger):

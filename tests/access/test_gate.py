@@ -144,7 +144,7 @@ def test_nobody_holds_what_somebody_else_was_given(scope, through_a_team):
 @pytest.mark.parametrize("where", ["loaded", "in the database"])
 def test_who_is_inactive_on_either_side_holds_nothing(where):
     """As it was loaded for this request, and as the database has it by now: one of them is enough."""
-    vm, user = make.vm(), make.user()
+    vm, user, _active = make.vm(), make.user(), make.user()
     make.grant(user, "administrator")
     if where == "loaded":
         user.is_active = False
@@ -164,6 +164,14 @@ def test_nobody_holds_nothing_and_costs_nothing(nobody, django_assert_num_querie
         assert gate.actions_on(nobody, [vm]) == {vm.pk: set()}
         for rows in (VM.objects, User.objects, Team.objects, Grant.objects, AccessRequest.objects):
             assert list(rows.visible_to(nobody)) == []
+
+
+def test_on_what_is_gone_nobody_holds_anything():
+    vm, user = make.vm(), make.user_with("administrator")
+    VM.objects.filter(pk=vm.pk).delete()
+    assert gate.held_on(user, vm) == set()
+    with pytest.raises(NotVisible):
+        gate.authorise(user, Action.POWER, vm)
 
 
 def test_a_model_that_does_not_say_how_grants_reach_it_is_shown_to_nobody():

@@ -52,7 +52,7 @@ def main() -> int:
     notes = Notes(OUTPUT / ("some-verdicts.jsonl" if options.tests else "verdicts.jsonl"), reuse=options.reuse)
     left = [mutant for mutant in wanted if notes.verdict(mutant) is None]
     kept = OUTPUT / ("some-tests.json" if options.tests else "tests.json")
-    trial = Trial(left, kept, reuse=options.reuse, noted=notes.add)
+    trial = Trial(left, kept, reuse=options.reuse, patience=options.patience, noted=notes.add)
     if left:
         pytest.main(["-q", "-s", *_arguments(options.tests)], plugins=[trial])
     if trial.broken:
@@ -72,6 +72,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, metavar="N", help="only so many, taken at random")
     parser.add_argument(
         "--reuse", action="store_true", help="go on from the last run: what died is dead while its file is the same"
+    )
+    parser.add_argument(
+        "--patience", type=float, default=1200, metavar="SECONDS", help="how long to try one mutant (%(default)s)"
     )
     parser.add_argument("--tests", action="append", metavar="PATH", help="only these tests (again for more)")
     parser.add_argument("--alone", metavar="NAME", help="run the tests with this mutant awake from the start")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.mutants.weaving import ROOT, Mutant
@@ -33,21 +34,28 @@ class Notes:
         elif path.exists():
             for line in path.read_text().splitlines():
                 facts = json.loads(line)
-                self._dead[facts.pop("file"), facts["key"]] = Verdict(**facts)
+                file = facts.pop("file")
+                self._dead[file, facts["key"]] = Verdict(**facts)
 
     def verdict(self, mutant: Mutant) -> Verdict | None:
         """How a mutant of the file as it is now died."""
-        return self._dead.get((_digest(mutant.key), mutant.key))
+        return self._dead.get((_version(mutant.path), mutant.key))
 
     def add(self, verdict: Verdict) -> None:
         """Note one that died."""
         if verdict.killer:
-            file = _digest(verdict.key)
+            file = _version(verdict.key.partition(" ")[0])
             self._dead[file, verdict.key] = verdict
             with self._path.open("a") as notes:
                 notes.write(json.dumps({"file": file, **asdict(verdict)}) + "\n")
 
 
-def _digest(key: str) -> str:
-    """Which version of its file a mutant is of."""
-    return hashlib.sha256((ROOT / key.partition(" ")[0]).read_bytes()).hexdigest()[:16]
+def digest(path: Path) -> str:
+    """Tells one version of a file from another."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+@cache
+def _version(path: str) -> str:
+    """Which version of a file this run is about: that of the first question."""
+    return digest(ROOT / path)

@@ -9,20 +9,21 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
 
-from tests.mutants.notes import Verdict
+from tests.mutants.notes import Verdict, digest
 from tests.mutants.weaving import SWITCH, Mutant, wake
 
-#: Seconds after which the tests of one mutant are given up. A mutant that hangs is found by whoever waits.
-PATIENCE = 900
+#: Seconds after which a mutant is taken to hang, which is a way to be noticed.
+HANGS = 1800
 #: The access matrix, which has a world to build before its first question.
 MATRIX = "by_address.py"
 
@@ -31,8 +32,10 @@ MATRIX = "by_address.py"
 class Test:
     """What one test took and met, in the run without mutants."""
 
-    seconds: float = 0.0
-    met: list[str] = field(default_factory=list)
+    seconds: float
+    met: list[str]
+    #: Which version of its file it is of.
+    file: str
 
 
 class Nothing:
@@ -48,12 +51,15 @@ class Nothing:
 class Trial:
     """A pytest plugin in place of its loop."""
 
-    def __init__(self, wanted: Sequence[Mutant], kept: Path, *, reuse: bool, noted: Callable[[Verdict], None]) -> None:
-        self._noted = noted
+    def __init__(
+        self, wanted: Sequence[Mutant], kept: Path, *, reuse: bool, patience: float, noted: Callable[[Verdict], None]
+    ) -> None:
+        self._patience, self._noted = patience, noted
         self.verdicts: list[Verdict] = []
         self.broken: list[str] = []
         self._wanted, self._kept = wanted, kept
         self._tests = self._known() if reuse else {}
+        self._kills: Counter[str] = Counter()
         self.at_import: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
@@ -71,6 +77,7 @@ class Trial:
         """Note what became of a mutant, and say it."""
         self.verdicts.append(verdict)
         self._noted(verdict)
+        self._kills[verdict.killer] += 1
         end = f"killed by {verdict.killer}" if verdict.killer else "SURVIVED"
         print(f"{verdict.seconds:6.1f} s {verdict.tried:4}/{verdict.met:<4} line {mutant.line:<3} {mutant.key}: {end}",
               flush=True)  # fmt: skip
@@ -90,14 +97,15 @@ class Trial:
         """Run what is not known yet, awake to nothing."""
         ran = 0
         for item in session.items:
-            if item.nodeid in self._tests and ran:
+            known = self._tests.get(item.nodeid)
+            if ran and known is not None and known.file == digest(item.path):
                 continue  # the first always runs: it sets the database up
             ran += 1
             SWITCH.passed.clear()
             began = time.perf_counter()
             with silence():
                 failed = _run(item, session)
-            self._tests[item.nodeid] = Test(time.perf_counter() - began, sorted(SWITCH.passed))
+            self._tests[item.nodeid] = Test(time.perf_counter() - began, sorted(SWITCH.passed), digest(item.path))
             if failed:
                 self.broken.append(item.nodeid)
         here = {item.nodeid for item in session.items} - set(self.broken)
@@ -112,16 +120,18 @@ class Trial:
         return {name: Test(**facts) for name, facts in json.loads(self._kept.read_text()).items()}
 
     def _meeting(self, session: pytest.Session, mutant: Mutant) -> list[pytest.Item]:
-        """Tests that pass by a mutant: those of its own room, then the matrix, then all others."""
+        """Tests that pass by a mutant: those that have killed before, those of its own room, the matrix, all others."""
         mark = mutant.path if mutant.again is not None else mutant.key
         meeting = [item for item in session.items if mark in self._tests[item.nodeid].met]
 
         def turn(item: pytest.Item) -> tuple[int, float]:
             seconds = self._tests[item.nodeid].seconds
             if MATRIX in item.nodeid:
-                return 1, seconds
+                return 2, seconds
+            if self._kills[item.nodeid]:
+                return 0, seconds / self._kills[item.nodeid]
             is_at_home = item.nodeid.split("/")[1] in mutant.path.split("/")
-            return (0 if is_at_home else 2), seconds
+            return (1 if is_at_home else 3), seconds
 
         return sorted(meeting, key=turn)
 
@@ -135,7 +145,7 @@ class Trial:
         child = os.fork()
         if child == 0:
             os.close(reader)
-            _be(session, mutant, meeting, writer)
+            _be(session, mutant, meeting, self._patience, writer)
         os.close(writer)
         with os.fdopen(reader) as file:
             said = file.read()
@@ -144,15 +154,17 @@ class Trial:
         return Verdict(mutant.key, killer, round(time.perf_counter() - began, 2), tried, len(meeting))
 
 
-def _be(session: pytest.Session, mutant: Mutant, meeting: list[pytest.Item], writer: int) -> None:
-    """In the forked process: be this mutant, until a test notices."""
-    signal.alarm(PATIENCE)
+def _be(session: pytest.Session, mutant: Mutant, meeting: list[pytest.Item], seconds: float, writer: int) -> None:
+    """In the forked process: be this mutant, until a test notices, or for so long."""
+    signal.alarm(HANGS)
     database = _own_database()
     wake(mutant)
-    killer, tried = "", 0
+    killer, tried, until = "", 0, time.perf_counter() + seconds
     try:
         with silence():
             for item in meeting:
+                if time.perf_counter() > until:
+                    break
                 tried += 1
                 if _run(item, session):
                     killer = item.nodeid
