@@ -9,7 +9,7 @@ from django.db import transaction
 from access import gate
 from access.actions import Action
 from access.errors import InvalidAccessRequest, NotAllowed
-from access.gate import Actor, System
+from access.gate import Actor
 from access.models import Membership, Team, User
 from audit.events import EventAction
 from audit.record import record
@@ -93,11 +93,7 @@ def _facts(membership: Membership) -> dict[str, object]:
 def _authorise_membership(actor: Actor, team: Team, *, lead_wanted: bool) -> None:
     if gate.can(actor, Action.GRANT):
         return
-    leads = (
-        not isinstance(actor, System)
-        and actor.is_active
-        and Membership.objects.filter(team=team, user=actor, is_lead=True).exists()
-    )
+    leads = actor.is_active and Membership.objects.filter(team=team, user=actor.pk, is_lead=True).exists()
     if leads and not lead_wanted:
         return
     raise NotAllowed(user=actor, action=Action.GRANT, target=team)

@@ -241,3 +241,16 @@ def test_a_preview_of_too_much_is_refused(finance, ledger, monkeypatch):
     grant = make.grant(anna, "operator", finance)
     with pytest.raises(InvalidAccessRequest):
         preview.of_grant(SYSTEM, grant, lambda: grant_revoke(actor=SYSTEM, grant=grant))
+
+
+@pytest.mark.parametrize("through_a_team", [False, True])
+def test_a_preview_asks_only_about_whom_and_what_the_change_reaches(finance, ledger, through_a_team, monkeypatch):
+    owner, anna = make.user_with("owner", finance), make.user(username="anna")
+    make.vm(segment=finance)
+    holder = make.team(members=[anna]) if through_a_team else anna
+    grant = make.grant(holder, "viewer", ledger)
+    monkeypatch.setattr(preview, "MOST_ANSWERS", 1)
+    found = preview.of_grant(owner, grant, lambda: grant_revoke(actor=owner, grant=grant))
+    assert [(difference.user, difference.target, difference.lost) for difference in found] == [
+        (anna, ledger, (Action.VIEW,))
+    ]

@@ -30,6 +30,7 @@ from access.models import (
 from access.querysets import ScopedQuerySet
 from access.services.grants import grant_revoke
 from inventory.models import VM, Host
+from jobs.models import Job
 from tests import factories as make
 from tests.access.reference import may
 
@@ -164,6 +165,21 @@ def test_nobody_holds_nothing_and_costs_nothing(nobody, django_assert_num_querie
         assert gate.actions_on(nobody, [vm]) == {vm.pk: set()}
         for rows in (VM.objects, User.objects, Team.objects, Grant.objects, AccessRequest.objects):
             assert list(rows.visible_to(nobody)) == []
+
+
+def test_of_nothing_nobody_holds_anything(django_assert_num_queries):
+    user = make.user_with("administrator")
+    with django_assert_num_queries(0):
+        assert gate.actions_on(user, []) == {}
+
+
+def test_work_on_a_host_is_reached_through_the_host():
+    """A path over a VM leads nowhere there."""
+    host, keeper = make.host(), make.user()
+    make.grant(keeper, "placement", host)
+    job = Job.objects.create(host=host, operation="host.drain", target_name=host.name, requester_name="x")
+    assert gate.actions_on(keeper, [job]) == {job.pk: {Action.VIEW, Action.PLACE}}
+    assert gate.actions_on(make.user(), [job]) == {job.pk: set()}
 
 
 def test_on_what_is_gone_nobody_holds_anything():

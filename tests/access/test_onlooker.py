@@ -103,6 +103,16 @@ def test_a_vm_goes_only_to_a_segment_to_which_one_may_assign() -> None:
     assert vm_assign_segment(actor=owner, vm=estate.vm, segment=other).segment == other
 
 
+def test_who_sees_everything_carries_no_vm_out_of_reach_of_the_rules() -> None:
+    estate, elsewhere = Estate(), make.segment()
+    approval_rules_set(actor=SYSTEM, segment=estate.segment, operations=["vm.reboot"])
+    owner = make.user_with("owner", estate.segment)
+    make.grant(owner, "owner", elsewhere)
+    make.grant(owner, "viewer")
+    with pytest.raises(NotAllowed):
+        vm_assign_segment(actor=owner, vm=estate.vm, segment=elsewhere)
+
+
 def test_others_grants_and_requests_are_not_seen() -> None:
     estate, onlooker = Estate(), make.user_with("viewer")
     assert list(Grant.objects.visible_to(onlooker)) == list(Grant.objects.filter(user=onlooker))

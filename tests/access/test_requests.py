@@ -10,6 +10,7 @@ from django.utils import timezone
 from access import gate
 from access.actions import Action
 from access.errors import InvalidAccessRequest, NotAllowed, NotVisible
+from access.gate import SYSTEM
 from access.models import AccessRequest, Effect, Grant, UserVMPermission
 from access.services.grants import grant_create
 from access.services.requests import (
@@ -60,6 +61,30 @@ def test_nobody_decides_about_themselves(vm, owner):
     with pytest.raises(InvalidAccessRequest):
         access_request_grant(actor=owner, request=request)
     assert not Grant.objects.filter(request=request).exists()
+
+
+def test_slipway_itself_does_not_decide(vm, vic):
+    """Somebody has to look at it: no schedule and no command line does."""
+    request = make.access_request(vic, "operator", vm)
+    with pytest.raises(InvalidAccessRequest, match="somebody else"):
+        access_request_grant(actor=SYSTEM, request=request)
+
+
+def test_a_role_that_came_to_give_on_meanwhile_is_not_given(vm, vic, owner):
+    role = make.role_of("power")
+    request = access_request(actor=vic, role=role, target=vm, hours=4, reason="for a test")
+    role.actions = [*role.actions, "grant"]
+    role.save()
+    with pytest.raises(InvalidAccessRequest, match="gives access to others"):
+        access_request_grant(actor=owner, request=request)
+
+
+def test_nothing_is_given_to_an_account_that_was_closed(vm, vic, owner):
+    request = make.access_request(vic, "operator", vm)
+    vic.is_active = False
+    vic.save()
+    with pytest.raises(InvalidAccessRequest, match="is closed"):
+        access_request_grant(actor=owner, request=request)
 
 
 def test_nobody_gives_more_than_they_hold(vm, vic, owner):

@@ -92,6 +92,41 @@ def test_a_lead_manages_members_but_makes_no_leads():
         member_remove(actor=lead, team=team, user=member)
 
 
+@pytest.mark.parametrize("who", ["leads another team", "closed"])
+def test_nobody_else_manages_members(who):
+    lead, member = make.user(is_active=who != "closed"), make.user()
+    team, other = make.team(members=[member]), make.team()
+    Membership.objects.create(team=team if who == "closed" else other, user=lead, is_lead=True)
+    for attempt in (
+        lambda: member_add(actor=lead, team=team, user=make.user()),
+        lambda: member_remove(actor=lead, team=team, user=member),
+    ):
+        with pytest.raises(NotAllowed):
+            attempt()
+
+
+def test_who_leaves_a_team_leaves_that_one_alone_and_nobody_else_does():
+    member, mate = make.user(), make.user()
+    team, other = make.team(members=[member, mate]), make.team(members=[member])
+    member_remove(actor=SYSTEM, team=team, user=member)
+    assert set(Membership.objects.values_list("team", "user")) == {(team.pk, mate.pk), (other.pk, member.pk)}
+
+
+def test_who_may_grant_for_a_while_gives_for_no_longer_what_they_hold_for_ever():
+    segment, granter, colleague = make.segment(), make.user_with("viewer"), make.user()
+    soon = timezone.now() + timedelta(hours=1)
+    make.grant(granter, make.role_of("grant"), segment, expires_at=soon)
+    with pytest.raises(InvalidAccessRequest):
+        grant_create(actor=granter, holder=colleague, role=make.role("viewer"), target=segment, reason="x")
+    grant_create(actor=granter, holder=colleague, role=make.role("viewer"), target=segment, reason="x", expires_at=soon)
+
+
+def test_a_grant_is_on_what_grants_can_be_on():
+    snapshot = make.snapshot(make.vm())
+    with pytest.raises(InvalidAccessRequest):
+        grant_create(actor=SYSTEM, holder=make.user(), role=make.role("viewer"), target=snapshot, reason="x")
+
+
 def test_leaving_a_team_takes_its_access_away_at_once():
     segment, user = make.segment(), make.user()
     team, vm = make.team(members=[user]), make.vm(segment=segment)

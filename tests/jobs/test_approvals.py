@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 
 from access.errors import NotAllowed, NotVisible
-from access.models import Grant
+from access.gate import SYSTEM
+from access.models import Effect, Grant
 from access.services.grants import grant_revoke
 from audit.events import EventAction
 from audit.models import AuditEvent
@@ -66,6 +67,36 @@ def test_nobody_approves_their_own_request(ruled, owner):
         job_approve(actor=owner, job=job)
     assert refused.value.code == "own_request"
     assert Job.objects.get(pk=job.pk).state == State.AWAITING_APPROVAL
+
+
+def test_slipway_itself_approves_nothing(ruled):
+    job = ruled.submit("snapshot.create", name="one")
+    with pytest.raises(NotAdmitted) as refused:
+        job_approve(actor=SYSTEM, job=job)
+    assert refused.value.code == "own_request"
+
+
+def test_a_cancelled_job_withdraws_its_own_request_alone(ruled, owner):
+    first = ruled.submit("snapshot.create", name="one")
+    second, third = ruled.submit("snapshot.create", name="two"), ruled.submit("snapshot.create", name="three")
+    job_approve(actor=owner, job=first)
+    job_cancel(actor=ruled.user, job=Job.objects.get(pk=first.pk))
+    job_cancel(actor=ruled.user, job=second)
+    verdicts = [Job.objects.get(pk=job.pk).approval.verdict for job in (first, second, third)]
+    assert verdicts == ["approved", "withdrawn", "waiting"]
+
+
+def test_what_waits_elsewhere_holds_up_no_other_work(ruled):
+    ruled.submit("snapshot.create", name="one")
+    job = ruled.do("vm.reboot")
+    assert job.state == State.SUCCEEDED, job.error_message
+
+
+def test_the_rules_of_a_segment_that_one_is_denied_are_not_ones_to_set(ruled):
+    administrator = make.user_with("administrator")
+    make.grant(administrator, "viewer", ruled.segment, effect=Effect.DENY)
+    with pytest.raises(NotVisible):
+        approval_rules_set(actor=administrator, segment=ruled.segment, operations=[])
 
 
 def test_only_who_holds_approve_there_decides(ruled):
