@@ -181,9 +181,9 @@ def _waiting(actor: Actor, job: Job) -> tuple[Job, Approval]:
     """The job, locked, and its open request. Raises NotVisible, NotAllowed, InvalidTransition."""
     job = Job.objects.select_for_update(of=("self",)).get(pk=job.pk)
     gate.authorise(actor, Action.APPROVE, job.target)
-    approval = Approval.objects.filter(job=job, verdict=Approval.Verdict.WAITING).first()
-    if job.state != State.AWAITING_APPROVAL or approval is None:
+    if job.state != State.AWAITING_APPROVAL:
         raise InvalidTransition("The job does not wait for an approval.")
+    approval = Approval.objects.get(job=job)
     if approval.expires_at <= timezone.now():
         raise InvalidTransition("The request has expired; it has to be made again.")
     return job, approval

@@ -86,6 +86,25 @@ def test_a_cancelled_job_withdraws_its_own_request_alone(ruled, owner):
     assert verdicts == ["approved", "withdrawn", "waiting"]
 
 
+def test_a_decision_is_about_its_own_request(ruled, owner):
+    first, second = ruled.submit("snapshot.create", name="one"), ruled.submit("snapshot.create", name="two")
+    job_approve(actor=owner, job=second)
+    assert [Job.objects.get(pk=job.pk).approval.verdict for job in (first, second)] == ["waiting", "approved"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_nobody_takes_note_of_the_glass_they_broke_themselves(ruled, own):
+    administrator = make.user_with("administrator")
+    job = job_submit(
+        actor=administrator, operation="snapshot.create", target=ruled.vm, params={"name": "one"},
+        break_glass_reason="a fire",
+    )  # fmt: skip
+    with pytest.raises(NotAdmitted) as refused:
+        broken_glass_acknowledge(actor=administrator if own else SYSTEM, broken=job.broken_glass)
+    assert refused.value.code == "own_request"
+    assert BrokenGlass.objects.get().acknowledged_at is None
+
+
 def test_what_waits_elsewhere_holds_up_no_other_work(ruled):
     ruled.submit("snapshot.create", name="one")
     job = ruled.do("vm.reboot")
@@ -115,8 +134,9 @@ def test_a_rejection_ends_it_with_the_reason(ruled, owner):
     job = job_reject(actor=owner, job=job, reason="not during the closing")
     assert (job.state, job.error_code) == (State.CANCELLED, "rejected")
     assert "not during the closing" in job.error_message
-    with pytest.raises(InvalidTransition):
-        job_approve(actor=owner, job=job)
+    for decide in (job_approve, job_reject):
+        with pytest.raises(InvalidTransition, match="does not wait for an approval"):
+            decide(actor=owner, job=job, reason="again")
 
 
 def test_a_requester_who_lost_the_right_gets_it_cancelled(ruled, owner):
