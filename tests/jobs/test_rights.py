@@ -7,18 +7,48 @@ from typing import Any
 
 import pytest
 
+from access.actions import Action
+from access.errors import NotAllowed, NotVisible
 from access.gate import SYSTEM
 from access.models import Grant
 from access.services.grants import grant_revoke
 from audit.events import EventAction
 from audit.models import AuditEvent
 from jobs.engine.context import JobContext
-from jobs.operations.registry import operation_named
+from jobs.operations.registry import OPERATIONS, operation_named
+from jobs.services import job_submit
 from jobs.states import State
 from tests import factories as make
 from tests.jobs.conftest import Estate
 
 pytestmark = pytest.mark.django_db
+
+
+#: Which right each operation asks for. Written by hand.
+RIGHTS = {
+    "vm.start": "power",
+    "vm.shutdown": "power",
+    "vm.reboot": "power",
+    "vm.force_off": "power",
+    "snapshot.create": "snapshot",
+    "snapshot.revert": "revert",
+    "snapshot.delete": "delete_snapshot",
+    "vm.patch": "patch",
+    "vm.migrate": "migrate",
+}
+
+
+def test_every_operation_stands_in_the_table() -> None:
+    assert set(RIGHTS) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", RIGHTS)
+def test_each_operation_needs_its_own_right_and_no_other_will_do(operation: str) -> None:
+    vm, person = make.vm(segment=make.segment()), make.user()
+    make.grant(person, make.role_of(*(action for action in Action if action != RIGHTS[operation])), vm)
+    with pytest.raises(NotAllowed) as refused:
+        job_submit(actor=person, operation=operation, target=vm)
+    assert refused.value.action == RIGHTS[operation]
 
 
 def withdraw(estate: Estate, *, left: str = "") -> None:
@@ -96,6 +126,22 @@ def test_the_right_to_place_is_asked_again_as_well(estate: Estate, left: str) ->
     assert (job.state, job.error_code) == (State.CANCELLED, "right_withdrawn")
     assert "Place VMs" in job.error_message
     assert effects() == []
+
+
+@pytest.mark.parametrize("holder", ["operator", "requester"])
+def test_a_destination_that_is_not_seen_is_not_there_like_one_that_is_not(estate: Estate, holder: str) -> None:
+    who = estate.user if holder == "requester" else make.user_with("platform-operator")
+    hidden = make.host("elsewhere")
+    for wanted in ("no-such-host", 987_654, *([hidden.pk, hidden.name] if holder == "requester" else [])):
+        with pytest.raises(NotVisible):
+            estate.submit("vm.migrate", by=who, destination=wanted)
+
+
+def test_a_destination_that_is_seen_needs_the_right_to_place(estate: Estate) -> None:
+    other = make.host()
+    make.grant(estate.user, "viewer", other)
+    with pytest.raises(NotAllowed):
+        estate.submit("vm.migrate", destination=other.pk)
 
 
 def test_a_requester_whose_account_was_closed_holds_nothing_any_more(estate: Estate) -> None:

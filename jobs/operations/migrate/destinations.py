@@ -38,7 +38,7 @@ def destination_chosen(actor: Actor, vm: VM, wanted: int | str | None) -> Host:
         return host
     field = "pk" if isinstance(wanted, int) else "name"
     host = Host.objects.select_related("cluster").filter(**{field: wanted}).first()
-    if host is None or not gate.can(actor, Action.VIEW, host):
+    if host is None:
         raise NotVisible(user=actor, action=Action.PLACE, target=host)
     gate.authorise(actor, Action.PLACE, host)
     refuse_unfit(vm, host)
