@@ -15,8 +15,9 @@ from access.services.grants import grant_revoke
 from audit.events import EventAction
 from audit.models import AuditEvent
 from jobs.engine.context import JobContext
+from jobs.models import Job
 from jobs.operations.registry import OPERATIONS, operation_named
-from jobs.services import job_submit
+from jobs.services import job_cancel, job_submit
 from jobs.states import State
 from tests import factories as make
 from tests.jobs.conftest import Estate
@@ -149,3 +150,10 @@ def test_a_requester_whose_account_was_closed_holds_nothing_any_more(estate: Est
     type(estate.user).objects.filter(pk=estate.user.pk).update(is_active=False)
     assert estate.run(job).error_code == "right_withdrawn"
     assert effects() == []
+
+
+def test_who_stops_lost_work_stops_that_alone(estate: Estate) -> None:
+    lost = [make.job(make.vm(segment=estate.segment), by=estate.user, state=State.LOST) for _ in range(2)]
+    job_cancel(actor=estate.user, job=lost[0])
+    asked = [Job.objects.get(pk=job.pk).cancel_requested_at is not None for job in lost]
+    assert asked == [True, False]

@@ -98,8 +98,8 @@ class Trial:
         ran = 0
         for item in session.items:
             known = self._tests.get(item.nodeid)
-            if ran and known is not None and known.file == digest(item.path):
-                continue  # the first always runs: it sets the database up
+            if _has_database() and known is not None and known.file == digest(item.path):
+                continue  # before, they run for what they set up
             ran += 1
             SWITCH.passed.clear()
             began = time.perf_counter()
@@ -172,7 +172,7 @@ def _be(session: pytest.Session, mutant: Mutant, meeting: list[pytest.Item], sec
     except BaseException as error:
         killer = f"the run itself: {error!r}"
     os.write(writer, json.dumps([killer, tried]).encode())
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm") if database else ():
         Path(f"{database}{suffix}").unlink(missing_ok=True)
     os._exit(0)
 
@@ -193,11 +193,20 @@ def silence() -> Iterator[None]:
         os.close(nowhere)
 
 
+def _has_database() -> bool:
+    """Whether the test database stands; the first test that needs it makes it."""
+    from django.db import connection
+
+    return Path(connection.settings_dict["NAME"]) == Path(connection.settings_dict["TEST"]["NAME"])
+
+
 def _own_database() -> str:
     """Work on a copy of the test database, so that nothing is left of what a mutant does."""
     from django.db import connection
 
     name = str(connection.settings_dict["NAME"])
+    if not _has_database():
+        return ""
     copied = f"{name}.{os.getpid()}"
     shutil.copyfile(name, copied)
     connection.settings_dict["NAME"] = copied
