@@ -64,7 +64,7 @@ class Trial:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        self.at_import = set(SWITCH.passed)
+        self.at_import = _met_while_importing()
         self._learn(session)
         if not self.broken:
             for mutant in self._wanted:
@@ -83,7 +83,7 @@ class Trial:
               flush=True)  # fmt: skip
 
     def late(self) -> list[Mutant]:
-        """Those that are met while modules are imported, and by no test: they need a process of their own."""
+        """Those that are met while modules are imported: they need a process of their own."""
         return [mutant for mutant in self._wanted if self._is_for_a_new_process(mutant)]
 
     def names(self) -> list[str]:
@@ -91,7 +91,7 @@ class Trial:
         return sorted(self._tests, key=lambda name: self._tests[name].seconds)
 
     def _is_for_a_new_process(self, mutant: Mutant) -> bool:
-        return mutant.key in self.at_import and not any(mutant.key in test.met for test in self._tests.values())
+        return mutant.key in self.at_import
 
     def _learn(self, session: pytest.Session) -> None:
         """Run what is not known yet, awake to nothing."""
@@ -191,6 +191,14 @@ def silence() -> Iterator[None]:
             os.dup2(copied, stream)
             os.close(copied)
         os.close(nowhere)
+
+
+def _met_while_importing() -> set[str]:
+    """The mutants that were met by now, the views and their addresses included."""
+    from django.urls import get_resolver
+
+    assert get_resolver().url_patterns
+    return set(SWITCH.passed)
 
 
 def _has_database() -> bool:

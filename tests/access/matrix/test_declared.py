@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLResolver, get_resolver
 
 from access.actions import Action
 from access.role_templates import TEMPLATES
-from portal.declared import PUBLIC, SIGNED_IN, declaration_of
+from portal.declared import PUBLIC, SIGNED_IN, declaration_of, declares
+from portal.middleware import DeclaredActionMiddleware
 from tests.access.matrix.endpoints import endpoints
 from tests.access.matrix.notation import HERE, lines, table
 from tests.access.matrix.walk import TABLES
@@ -59,6 +63,18 @@ def test_every_view_declares_what_the_table_says():
     declared = {name: _in_words(declaration_of(view)) for name, view in _views(get_resolver(), "")}
     assert declared == {name: _expected(name, said) for name in endpoints()}
     assert {name for name in said if "*" not in name} <= set(declared), "lines of addresses that are no more"
+
+
+def test_a_view_that_declares_nothing_is_refused_to_everybody():
+    """A forgotten check is never an open door."""
+
+    def forgotten(request):
+        return HttpResponse("open")
+
+    guard = DeclaredActionMiddleware(forgotten)
+    with pytest.raises(PermissionDenied):
+        guard.process_view(HttpRequest(), forgotten, (), {})
+    assert guard.process_view(HttpRequest(), declares(PUBLIC)(forgotten), (), {}) is None
 
 
 def test_whoever_is_let_through_holds_what_is_declared():
