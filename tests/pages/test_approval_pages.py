@@ -13,6 +13,7 @@ from jobs.approvals import approval_rules_set
 from jobs.models import BrokenGlass, Job
 from jobs.services import job_submit
 from jobs.states import State
+from portal.pages.approval_facts import may_decide
 from tests import factories as make
 from tests.pages.conftest import Estate, browser, seen
 
@@ -111,3 +112,13 @@ def test_the_list_costs_the_same_however_much_waits(ruled: Estate, owner: Client
         make.access_request(vera, "operator", ruled.vm)
     assert statements(owner, reverse("approvals")) == few
     assert few <= 14
+
+
+def test_the_buttons_are_for_somebody_else_who_approves_there_while_it_waits(estate: Estate) -> None:
+    asker, owner = make.user_with("owner", estate.ledger), make.user_with("owner", estate.ledger)
+    waiting = make.job(estate.vm, by=asker, operation="snapshot.revert", state=State.AWAITING_APPROVAL)
+    over = make.job(estate.vm, by=asker, state=State.CANCELLED)
+    assert may_decide(waiting, owner)
+    assert not may_decide(waiting, asker)
+    assert not may_decide(waiting, make.user_with("maintainer", estate.ledger))
+    assert not may_decide(over, owner)
