@@ -36,6 +36,7 @@ RIGHTS = {
     "snapshot.delete": "delete_snapshot",
     "vm.patch": "patch",
     "vm.migrate": "migrate",
+    "vm.restore_definition": "edit",
 }
 
 

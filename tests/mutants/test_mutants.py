@@ -31,7 +31,7 @@ _KNOWN = (
     "jobs/engine/context.py JobContext.effect: self.check_rights() => nothing",
     "jobs/approvals.py job_approve: job.requested_by_id == actor.pk => False",
     "jobs/approvals.py refuse_other_than_approved: approval.digest != digest_of(",
-    "access/gate.py _held: {name for key in keys for name in denied.get(key, ())} => set()",
+    "access/gate.py decided: {name for key in keys for name in denied.get(key, ())} => set()",
     "access/effects.py the module:",
     "access/services/grants.py grant_create: refuse_more_than_held(actor, role, target) => nothing",
     "portal/pages/vms.py VMList.get_queryset: VM.objects.visible_to(self.request.user) => VM.objects.all()",
