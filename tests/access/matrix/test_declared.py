@@ -7,14 +7,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLResolver, get_resolver
+from django.http import HttpResponse
+from django.urls import URLResolver, get_resolver, path
 
 from access.actions import Action
 from access.role_templates import TEMPLATES
+from portal import urls as portal_urls
 from portal.declared import PUBLIC, SIGNED_IN, declaration_of, declares
-from portal.middleware import DeclaredActionMiddleware
+from tests import factories as make
 from tests.access.matrix.endpoints import endpoints
 from tests.access.matrix.notation import HERE, lines, table
 from tests.access.matrix.walk import TABLES
@@ -65,16 +65,27 @@ def test_every_view_declares_what_the_table_says():
     assert {name for name in said if "*" not in name} <= set(declared), "lines of addresses that are no more"
 
 
-def test_a_view_that_declares_nothing_is_refused_to_everybody():
+def forgotten(request):
+    """A view without a declaration."""
+    return HttpResponse("open")
+
+
+urlpatterns = [
+    path("forgotten/", forgotten),
+    path("remembered/", declares(SIGNED_IN)(lambda request: HttpResponse("open"))),
+    *portal_urls.urlpatterns,
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.urls(__name__)
+def test_a_view_that_declares_nothing_is_refused_to_everybody(client):
     """A forgotten check is never an open door."""
-
-    def forgotten(request):
-        return HttpResponse("open")
-
-    guard = DeclaredActionMiddleware(forgotten)
-    with pytest.raises(PermissionDenied):
-        guard.process_view(HttpRequest(), forgotten, (), {})
-    assert guard.process_view(HttpRequest(), declares(PUBLIC)(forgotten), (), {}) is None
+    client.force_login(make.user_with("administrator"), backend="access.backends.GateBackend")
+    assert client.get("/forgotten/").status_code == 403
+    assert client.get("/remembered/").content == b"open"
+    client.logout()
+    assert client.get("/remembered/").status_code == 302
 
 
 def test_whoever_is_let_through_holds_what_is_declared():
