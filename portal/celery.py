@@ -7,9 +7,10 @@ import sys
 
 from celery import Celery
 from celery.signals import task_prerun, worker_init, worker_ready
-from django.db import close_old_connections, connections
+from django.db import close_old_connections
 
 from portal.collector import set_apart_what_stays
+from portal.connections import keep_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
@@ -22,19 +23,16 @@ app.conf.beat_schedule = {
     "sync-slow": {"task": "inventory.sync_all", "schedule": 30.0, "kwargs": {"slow": True}, "options": {"expires": 30}},
 }
 
-#: How long a worker's thread keeps its database connection, in seconds. Opening one for each task, as Celery has it,
-#: took a third of the time between a job's acceptance and its claim.
-CONNECTION_SECONDS = 300
 # Celery's Django fixup closes the connection around each task, unless it was told to use it this many times.
 app.conf["CELERY_DB_REUSE_MAX"] = sys.maxsize
 
 
 @worker_init.connect
-def keep_connections(**_: object) -> None:
-    """Let this worker's threads keep their connections, as long as these are young and answer."""
-    for name in connections:
-        connections.settings[name]["CONN_MAX_AGE"] = CONNECTION_SECONDS
-        connections.settings[name]["CONN_HEALTH_CHECKS"] = True
+def keep(**_: object) -> None:
+    """Let this worker's threads keep their connections: opening one for each task, as Celery has it, took a third of
+    the time between a job's acceptance and its claim.
+    """
+    keep_connections()
     task_prerun.connect(close_old_connections)
 
 

@@ -71,6 +71,16 @@ def networks(handle: libvirt.virConnect, is_alive: Callable[[], bool]) -> list[s
     return sorted(names - {""})
 
 
+def is_bridge(handle: libvirt.virConnect, name: str, is_alive: Callable[[], bool]) -> bool:
+    """Whether an active interface of this name is a bridge, as far as the host's interface driver tells."""
+    try:
+        with translated(is_alive):
+            interface = handle.interfaceLookupByName(name)
+            return bool(interface.isActive()) and parse(interface.XMLDesc()).get("type") == "bridge"
+    except HypervisorError:
+        return False  # none of that name, or no such driver: the list decides
+
+
 def _memory_mib(handle: libvirt.virConnect, info_mib: int) -> tuple[int, int]:
     """Memory of the host, all and free. The node info's figure misses memory that was plugged in later."""
     try:

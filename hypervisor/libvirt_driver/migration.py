@@ -20,6 +20,8 @@ from hypervisor.types import Activity, MigrationProgress, MigrationSpec
 #: "No cap" in MiB/s: the largest that libvirt takes (QEMU_DOMAIN_MIG_BANDWIDTH_MAX, 2^63 bytes).
 #: A cap stays on the domain, so its absence is said each time.
 NO_CAP_MIB = (2**63 - 1) // 1024**2
+#: The pause that a QEMU allows unless it was told otherwise (DEFAULT_MIGRATE_SET_DOWNTIME, migration/options.c).
+QEMU_DOWNTIME_MS = 300
 #: The abort request can hang with a dead monitor.
 ABORT_SECONDS = 30.0
 
@@ -73,7 +75,8 @@ class Migrating(LibvirtConnection):
         Raises GuestNotFound, MigrationRefused, MigrationAborted, MigrationFailed, HostUnreachable.
         """
         domain = self.domain(uuid)
-        domain.migrateSetMaxDowntime(spec.max_downtime_ms)
+        if spec.max_downtime_ms < QEMU_DOWNTIME_MS:
+            domain.migrateSetMaxDowntime(spec.max_downtime_ms)
         parameters = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: spec.bandwidth_mib or NO_CAP_MIB}
         domain.migrateToURI3(destination_uri, parameters, migration_flags(spec))
 

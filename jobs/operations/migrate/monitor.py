@@ -129,6 +129,15 @@ class Monitor:
                 self.abort("cancelled")
             time.sleep(READ_EVERY)
 
+    def set_limit(self) -> None:
+        """Set the policy's first limit of the pause, which an earlier migration of the same QEMU may have raised. A
+        stricter limit than QEMU's own stands since before the call; this one is in time while the destination starts.
+        """
+        try:
+            self.context.on(self.source).migration_set_downtime(self.context.uuid, self.policy.first_downtime_ms)
+        except HypervisorError:
+            return  # over already, or busy: what stands is QEMU's own limit, or the last one that a policy set
+
     def read(self) -> bool:
         """One reading, shown; whether the source still works on it."""
         try:

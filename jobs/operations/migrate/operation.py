@@ -198,6 +198,7 @@ def _blocking_call(context: JobContext, source: Host, destination: Host, spec: M
 
     threading.Thread(target=call, name=f"migrate-{uuid}", daemon=True).start()
     ended.wait(HEAD_START)
+    monitor.set_limit()
     listener = Listener(uuid, connection, context.on(destination), monitor.trace)
     try:
         monitor.follow(ended)
