@@ -93,8 +93,8 @@ def definition_of(guest: sqlite3.Row) -> GuestDefinition:
     )
 
 
-def domain_xml(guest: sqlite3.Row) -> str:
-    """A stored guest as domain XML: what is kept of it, without the mark of a run."""
+def domain_xml(guest: sqlite3.Row, *, as_it_runs: bool = False) -> str:
+    """A stored guest as domain XML: what is kept of it, or with the mark of its run."""
     config = Config.loads(guest["config"])
     domain = ET.Element("domain", type="simulated")
     for tag, text in (("name", guest["name"]), ("uuid", guest["uuid"]), ("title", config.title)):
@@ -104,8 +104,8 @@ def domain_xml(guest: sqlite3.Row) -> str:
         ET.SubElement(domain, "description").text = config.description
     metadata = ET.SubElement(domain, "metadata")
     habits = {name: str(float(getattr(config, name))) for name in ("dirty_mib", "hot_mib", "resident_part")}
-    kept_mark = guest["operation_id"] if guest["state"] == PowerState.SHUT_OFF else ""
-    ET.SubElement(metadata, f"{{{NAMESPACE}}}guest", {"operation": kept_mark, **habits})
+    mark = guest["operation_id"] if as_it_runs or guest["state"] == PowerState.SHUT_OFF else ""
+    ET.SubElement(metadata, f"{{{NAMESPACE}}}guest", {"operation": mark, **habits})
     ET.SubElement(domain, "memory", unit="MiB").text = str(guest["memory_mib"])
     ET.SubElement(domain, "vcpu").text = str(guest["vcpus"])
     system = ET.SubElement(domain, "os")

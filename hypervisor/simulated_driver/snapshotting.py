@@ -45,7 +45,7 @@ class Snapshotting(Session):
                 "state": guest["state"],
                 "reason": guest["reason"],
                 "disks": _disks_to_hold(guest),
-                "domain": domain_xml(guest),
+                "domain": domain_xml(guest, as_it_runs=True),
                 "fails": faults.take(tx, Fault.SNAPSHOT_CREATE_FAILS, self.host, uuid) is not None,
                 "stuck": faults.take(tx, Fault.SNAPSHOT_STUCK, self.host, uuid) is not None,
             }

@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.http import urlencode
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from access import gate
 from access.actions import Action
@@ -91,9 +91,9 @@ class AccessMatrix:
         """The matrix, the reasons of one cell, and the matrix as a file."""
         guard = self.site.admin_view
         return [
-            path("access/matrix/", guard(require_GET(self.matrix)), name="access_matrix"),
-            path("access/matrix/why/", guard(require_GET(self.why)), name="access_why"),
-            path("access/matrix/csv/", guard(require_GET(self.export), also=Action.EXPORT), name="access_export"),
+            path("access/matrix/", guard(require_safe(self.matrix)), name="access_matrix"),
+            path("access/matrix/why/", guard(require_safe(self.why)), name="access_why"),
+            path("access/matrix/csv/", guard(require_safe(self.export), also=Action.EXPORT), name="access_export"),
         ]
 
     def matrix(self, request: HttpRequest) -> HttpResponse:

@@ -195,7 +195,11 @@ def test_putting_a_vm_into_a_segment(estate, admin, call):
     assert answer.status_code == 200
     assert answer.json()["segment"] == {"id": estate.db.pk, "name": "db"}
     event = AuditEvent.objects.get(action=EventAction.VM_SEGMENT_ASSIGNED)
-    assert (event.before, event.after, event.actor_name) == ({"segment": "web"}, {"segment": "db"}, "ada")
+    assert (event.before, event.after, event.actor_name) == (
+        {"segment": "web", "segment_id": estate.web.pk},
+        {"segment": "db", "segment_id": estate.db.pk},
+        "ada",
+    )
     assert admin.patch(f"vms/{estate.vm.uuid}/", {"segment": None}).json()["segment"] is None
     # An owner may give it away and then sees it no more; the answer says so without a lie.
     owner = call(make.user_with("owner", estate.web))

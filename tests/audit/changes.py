@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from django.test import Client
 
 from access.models import User
+from audit import rows
 from audit.models import AuditEvent
 from inventory.models import VM, ApprovalRule, Host
 from jobs.models import Job
@@ -173,7 +174,7 @@ class Maker:
 
 
 def _full_disk() -> Any:
-    return mock.patch.object(AuditEvent, "save", side_effect=DatabaseError("the disk is full"))
+    return mock.patch.object(rows, "insert", side_effect=DatabaseError("the disk is full"))
 
 
 def reading() -> Iterator[tuple[str, str]]:

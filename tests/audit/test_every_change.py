@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from audit.events import EventAction
 from jobs.operations.registry import OPERATIONS
 from tests.access.matrix.notation import table
 from tests.access.matrix.walk import stage
@@ -117,7 +118,8 @@ def _circumstances(maker: Maker, change: Change, made: Made) -> Iterator[str]:
             for name, value in expected.items()
             if said[name] != value
         )
-        if not (event.object_id and event.object_name):
+        own = event.action == EventAction.HOLD_PLACED  # a hold is its event: its number is that event's
+        if not ((event.object_id or own) and event.object_name):
             yield f"{event.action}: on nothing"
     if made.events and made.events[-1].object_type != change.noun:
         yield f"on a {made.events[-1].object_type}, not a {change.noun}"

@@ -55,7 +55,8 @@ EFFECTS: dict[str, list[tuple[str, list[str]]]] = {
     "snapshot.delete": [("snapshot_delete", ["snapshot_delete"])],
     "vm.migrate": [
         ("snapshots_forget", ["snapshots_forget"]),
-        ("migrate", ["mark_operation", "migrate"]),  # the mark, by which recovery finds it, is in the event's detail
+        # The mark, by which recovery finds it, and the first limit of the pause (BESIDE) are in the event's detail.
+        ("migrate", ["mark_operation", "migrate"]),
         ("snapshots_restore", ["snapshots_restore"]),
         ("mark_operation", ["mark_operation"]),
     ],
@@ -67,6 +68,8 @@ EFFECTS: dict[str, list[tuple[str, list[str]]]] = {
         ("guest_forget_unit", [f"{RUNNING} systemctl stop", f"{RUNNING} systemctl reset-failed"]),
     ],
 }
+#: Calls that are made while another is under way, at no certain place among the others, and by which intent.
+BESIDE = {("migration_set_downtime", "migrate")}
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +151,8 @@ def test_each_effect_stands_in_the_record_before_and_after_it(estate: Estate, se
     job = estate.do(name, **params)
     assert job.state == State.SUCCEEDED, job.error_message
     expected = EFFECTS[name]
-    assert [(call, intent) for call, intent in seen if not call.startswith(ASKING)] == [
+    made = [(call, intent) for call, intent in seen if not call.startswith(ASKING)]
+    assert [call for call in made if call not in BESIDE] == [
         (call, effect) for effect, calls in expected for call in calls
     ]
     told = AuditEvent.objects.filter(

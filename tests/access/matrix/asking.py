@@ -102,9 +102,9 @@ class Door:
         from_form = not is_api and method not in ("GET", "HEAD")
         headers = self._shown(person, is_api is not other) | ({"HX-Request": "true"} if from_form else {})
         kind = "application/json" if is_api else "application/x-www-form-urlencoded"
-        if method == "GET" and body:
+        if method in ("GET", "HEAD") and body:
             path, body = f"{path}?{urlencode(body)}", None
-        sent = "" if method == "GET" or body is None else (json.dumps(body) if is_api else urlencode(body))
+        sent = "" if method in ("GET", "HEAD") or body is None else (json.dumps(body) if is_api else urlencode(body))
         request = self._requests.generic(method, path, sent, content_type=kind, headers=headers)
         request._dont_enforce_csrf_checks = not forged
         with errors() as broken, (keep or undone)():

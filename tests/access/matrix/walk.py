@@ -104,7 +104,7 @@ def asked(name: str, rows: list[Row], scene: Scene) -> Walk:
         alike: dict[tuple[str, str], tuple[str, str]] = {}
         for row in group:
             path = address(known[row.endpoint], world, row.kind)
-            body = sent.get((row.endpoint, row.method))
+            body = sent.get((row.endpoint, "GET" if row.method == "HEAD" else row.method))
             for letter, expected in row.asked:
                 first, second = sides(world, row.kind)
                 answer = door.ask(people[letter], row.verb, path, body(second, first) if body else {})

@@ -216,14 +216,14 @@ def _deleted() -> Side:
     kept = _gone()
     for field in fields(Side):
         thing = getattr(side, field.name)
-        if thing is not None and field.name not in ("name", "event", "seal"):
+        if thing is not None and field.name not in ("name", "event", "seal", "hold"):
             names = {name: getattr(thing, name, "") for name in ("pk", "name", "uuid", "username", "slug")}
             setattr(kept, field.name, SimpleNamespace(**names))
     kept.name = "deleted"
     Job.objects.filter(vm__in=[side.vm, side.second]).delete()
     grant_revoke(actor=SYSTEM, grant=side.grant)
     side.sighting.delete()
-    for thing in (side.vm, side.second, side.segment, side.team, side.user, side.role):
+    for thing in (side.vm, side.second, side.segment, side.team, side.user, side.role, side.rule):
         thing.delete()
     Host.objects.filter(cluster=side.cluster).delete()
     side.cluster.delete()
