@@ -55,16 +55,20 @@ def difference(definition: Definition) -> list[str]:
     return [line for line in list(changes)[2:] if line]
 
 
+@transaction.atomic
 def job_brought(vm: VM, job: str) -> None:
-    """A job whose purpose it is has brought another definition about: it is the approved one from now on."""
+    """A job whose purpose it is has brought the definition about that was just read: it is the approved one from now
+    on. Asked by the job itself, after its own reading: what is changed later is another's doing.
+    """
     definition = Definition.objects.select_for_update(of=("self",)).filter(vm=vm, differs=True).first()
     if definition is not None:
         _approve(definition, SYSTEM, f"brought about by {job}")
 
 
+@transaction.atomic
 def carried_over(vm: VM, xml: str) -> None:
-    """After a migration of what the source kept as `xml`. If that was the approved definition, the same facts in the
-    destination's own form are approved; whatever else differs was another's doing.
+    """A job has moved what the source kept as `xml`, and just read it at the destination. If that was the approved
+    definition, the same facts in the destination's own form are approved; whatever else differs was another's doing.
     """
     definition = Definition.objects.select_for_update(of=("self",)).filter(vm=vm, differs=True).first()
     if definition is None or definition.facts != definition.approved_facts:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from access import gate
@@ -15,11 +15,9 @@ from access.actions import Action
 from access.gate import SYSTEM, Actor, System
 from audit.events import EventAction
 from audit.record import record
-from inventory.approved import carried_over, job_brought
 from inventory.models import VM, SeenChange
 from jobs.errors import NotAdmitted
 from jobs.models import Job
-from jobs.states import State
 
 Kind, Verdict = SeenChange.Kind, SeenChange.Verdict
 
@@ -77,8 +75,6 @@ def attribute() -> int:
             waits = SeenChange.objects.filter(pk=change.pk, verdict=Verdict.OPEN)
             if not waits.update(verdict=verdict, alarms=alarms):
                 continue  # another sweeper was quicker
-            if verdict == Verdict.JOB and change.kind == Kind.DEFINITION:
-                _follow(change)
             if verdict == Verdict.OUTSIDE:
                 outside += 1
                 facts = {"change": change.kind, "host": change.host_name, "seen_at": change.seen_at.isoformat()}
@@ -115,28 +111,13 @@ def changes_acknowledge(*, actor: Actor, vm: VM, up_to: int | None = None, note:
     return count
 
 
-def _acting(change: SeenChange) -> QuerySet[Job]:
-    """The jobs that explain a change."""
+def _verdict(change: SeenChange) -> SeenChange.Verdict:
     explaining = [name for name, kinds in EXPLAINS.items() if change.kind in kinds]
     begun = Q(started_at__lte=change.seen_at + BEFORE)
     lasting = Q(finished_at=None) | Q(finished_at__gte=change.seen_at - AFTER)
     # A job that was refused before its first effect brought nothing about.
-    return Job.objects.filter(begun, lasting, vm=change.vm_id, operation__in=explaining, journal__began=True)
-
-
-def _follow(change: SeenChange) -> None:
-    """A revert that succeeded makes the snapshot's definition the approved one; a migration, the approved one in the
-    other host's form.
-    """
-    for job in _acting(change).filter(state=State.SUCCEEDED):
-        if job.operation == "snapshot.revert":
-            job_brought(change.vm, str(job))
-        elif job.operation == "vm.migrate":
-            carried_over(change.vm, job.journal["xml"])
-
-
-def _verdict(change: SeenChange) -> SeenChange.Verdict:
-    if _acting(change).exists():
+    acting = Job.objects.filter(begun, lasting, vm=change.vm_id, operation__in=explaining, journal__began=True)
+    if acting.exists():
         return Verdict.JOB
     if change.kind == Kind.POWER and _announced(change):
         return Verdict.TOLD

@@ -13,6 +13,7 @@ from access.gate import Actor
 from hypervisor.errors import SnapshotNotFound
 from hypervisor.names import snapshot_name_problem
 from hypervisor.types import Activity, PowerState, SnapshotInfo, StateReason
+from inventory.approved import job_brought
 from inventory.models import VM, Host, Snapshot
 from inventory.snapshot_marks import described, snapshot_baseline_set, snapshot_forgotten
 from inventory.syncing import guest_read, vm_details_read
@@ -297,6 +298,7 @@ def revert_proved(context: JobContext, host: Host, name: str) -> None:
     )
     guest_read(host, connection, context.uuid)
     vm_details_read(context.vm, connection)
+    job_brought(context.vm, str(context.job))
 
 
 def snapshot_remove(context: JobContext, host: Host, name: str) -> None:

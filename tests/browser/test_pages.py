@@ -152,6 +152,8 @@ def addresses(estate: dict[str, Any]) -> list[str]:
         reverse("team-list"),
         reverse("team-detail", args=[team]),
         reverse("my-access"),
+        reverse("holds"),
+        reverse("hold-place"),
     ]
 
 

@@ -226,6 +226,23 @@ def test_going_back_to_a_snapshot_brings_its_definition_along(estate):
     assert found.approved_by is None
 
 
+def test_what_is_changed_right_after_a_revert_is_not_what_the_revert_brought(estate):
+    estate.do("snapshot.create", name="base")
+    assert estate.do("snapshot.revert", snapshot="base").state == State.SUCCEEDED
+    changed_behind_our_back(estate)
+    later(seconds=10)
+    assert definition(estate).differs
+
+
+def test_what_is_changed_right_after_a_migration_did_not_come_with_it(estate):
+    moved(estate)
+    right = connect(estate.hosts[1].uri)
+    right.redefine(uuid_of(estate), right.guest_definition(uuid_of(estate)).xml.replace(">1</vcpu>", ">4</vcpu>"))
+    vm_details_read(estate.vm, right)
+    later(seconds=6)
+    assert definition(estate).differs
+
+
 def test_a_migration_makes_nothing_else_the_approved_definition(estate):
     changed_behind_our_back(estate)
     moved(estate)

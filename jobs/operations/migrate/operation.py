@@ -12,6 +12,7 @@ from access.actions import Action
 from access.gate import Actor
 from hypervisor.errors import GuestNotFound, HypervisorError
 from hypervisor.types import MigrationProgress, MigrationSpec, PowerState, StateReason
+from inventory.approved import carried_over
 from inventory.models import VM, Host
 from inventory.syncing import guest_read, vm_details_read
 from jobs.engine.context import JobContext
@@ -119,6 +120,7 @@ class Migrate(Operation):
         )
         context.verdicts(verification.verdicts(outcome))
         vm_details_read(context.vm, connection)
+        carried_over(context.vm, context.job.journal["xml"])
 
     def rollback(self, context: JobContext, error: BaseException) -> str:
         """The VM is where it is; what travels with it is put back on there."""
