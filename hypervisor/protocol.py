@@ -8,20 +8,24 @@ the driver.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from hypervisor.types import (
+    NIC,
     Activity,
     ExecResult,
     GuestDefinition,
     GuestEvent,
     GuestState,
     HostFacts,
+    HostIdentity,
     MigrationProgress,
     MigrationSpec,
     SavedSnapshot,
     SnapshotInfo,
 )
+
+T = TypeVar("T")
 
 
 class Subscription(Protocol):
@@ -39,12 +43,20 @@ class Connection(Protocol):
     def is_alive(self) -> bool:
         """Whether the connection still stands (no round trip)."""
 
+    def together(self, work: Callable[[], T], *, seconds: float | None = 45.0) -> T:
+        """Make the calls in `work` as one, which takes less time: one wait and one budget (None: as long as it takes)
+        for all. Raises what `work` raises, OperationTimeout, HostUnreachable.
+        """
+
     def close(self) -> None:
         """Close it; blocked calls in other threads fail with HostUnreachable. Idempotent."""
 
 
 class Observing(Protocol):
     """Reading: never changes a guest."""
+
+    def identify_host(self) -> HostIdentity:
+        """Who the host is: as it was within the last minute, so seldom a round trip."""
 
     def describe_host(self) -> HostFacts:
         """The host's identity, size and versions."""
@@ -64,8 +76,8 @@ class Observing(Protocol):
     def list_networks(self) -> list[str]:
         """Names of the active libvirt networks and of the bridges that guests' NICs can join on this host."""
 
-    def missing_networks(self, names: Collection[str]) -> list[str]:
-        """Those of these names that a guest's NIC cannot join here; quicker than the list."""
+    def missing_networks(self, nics: Collection[NIC]) -> list[str]:
+        """Names of the networks and bridges of these NICs that are not here; quicker than the list."""
 
     def activity(self, uuid: str) -> Activity:
         """The job the host runs on this guest now. Raises GuestNotFound, GuestBusy when it cannot be told yet."""

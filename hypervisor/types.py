@@ -86,17 +86,23 @@ class SnapshotKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class HostFacts:
-    """A host at one moment."""
+class HostIdentity:
+    """What of a host changes with an upgrade or a reboot only."""
 
     hostname: str
     host_uuid: str
     cpus: int
-    memory_mib: int
-    memory_free_mib: int
     cpu_model: str
     hypervisor: str  # "QEMU", "simulated"
     hypervisor_version: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts(HostIdentity):
+    """A host at one moment."""
+
+    memory_mib: int
+    memory_free_mib: int
     library_version: tuple[int, int, int]
 
 

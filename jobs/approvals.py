@@ -114,7 +114,7 @@ def refuse_other_than_approved(job: Job) -> None:
 
     Raises OperationFailed for a job that differs from what its approver saw, or whose request was not approved.
     """
-    approval = Approval.objects.filter(job=job).first()
+    approval = getattr(job, "approval", None)
     if approval is None:
         return
     approved = approval.verdict == Approval.Verdict.APPROVED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 
 import libvirt
 
@@ -11,52 +11,34 @@ from hypervisor.document import attribute_of, parse, text_of
 from hypervisor.errors import HypervisorError, NotSupported
 from hypervisor.libvirt_driver.connection import version_triple
 from hypervisor.libvirt_driver.errors import translated
-from hypervisor.types import HostFacts
+from hypervisor.types import HostFacts, HostIdentity
 
 #: Part of the page cache that a new guest may count on; the rest is taken as the host's working set.
 RECLAIMABLE = 0.8
+#: Where `virNodeInfo` has the memory (MiB) and the CPUs.
+_INFO_MIB, _INFO_CPUS = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What of a host changes with an upgrade or a reboot only."""
-
-    hostname: str
-    host_uuid: str
-    cpus: int
-    info_mib: int
-    cpu_model: str
-    hypervisor: str
-    hypervisor_version: tuple[int, int, int]
-
-
-def read_identity(handle: libvirt.virConnect) -> Identity:
+def read_identity(handle: libvirt.virConnect) -> HostIdentity:
     """Ask a host who it is; the costly part of `read_host`, several documents long."""
     capabilities = parse(handle.getCapabilities())
-    info = handle.getInfo()  # model, memory in MiB, CPUs, MHz, ...
-    return Identity(
+    return HostIdentity(
         hostname=handle.getHostname(),
         host_uuid=text_of(capabilities, "host/uuid"),
-        cpus=info[2],
-        info_mib=info[1],
+        cpus=handle.getInfo()[_INFO_CPUS],
         cpu_model=text_of(capabilities, "host/cpu/model") or text_of(capabilities, "host/cpu/arch"),
         hypervisor=handle.getType(),
         hypervisor_version=version_triple(handle.getVersion()),
     )
 
 
-def read_host(handle: libvirt.virConnect, identity: Identity, library_version: tuple[int, int, int]) -> HostFacts:
+def read_host(handle: libvirt.virConnect, identity: HostIdentity, library_version: tuple[int, int, int]) -> HostFacts:
     """Ask a host about itself. `memory_free_mib` is free memory and four fifths of the page cache."""
-    memory_mib, memory_free_mib = _memory_mib(handle, identity.info_mib)
+    memory_mib, memory_free_mib = _memory_mib(handle)
     return HostFacts(
-        hostname=identity.hostname,
-        host_uuid=identity.host_uuid,
-        cpus=identity.cpus,
+        **asdict(identity),
         memory_mib=memory_mib,
         memory_free_mib=memory_free_mib,
-        cpu_model=identity.cpu_model,
-        hypervisor=identity.hypervisor,
-        hypervisor_version=identity.hypervisor_version,
         library_version=library_version,
     )
 
@@ -81,16 +63,17 @@ def is_bridge(handle: libvirt.virConnect, name: str, is_alive: Callable[[], bool
         return False  # none of that name, or no such driver: the list decides
 
 
-def _memory_mib(handle: libvirt.virConnect, info_mib: int) -> tuple[int, int]:
+def _memory_mib(handle: libvirt.virConnect) -> tuple[int, int]:
     """Memory of the host, all and free. The node info's figure misses memory that was plugged in later."""
     try:
         with translated(lambda: True):
             stats: dict[str, int] = handle.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)  # in KiB
     except NotSupported:
-        return info_mib, int(handle.getFreeMemory()) // 1024**2
+        return handle.getInfo()[_INFO_MIB], int(handle.getFreeMemory()) // 1024**2
     cache = stats.get("buffers", 0) + stats.get("cached", 0)
     free = int(stats.get("free", 0) + RECLAIMABLE * cache)
-    return (stats["total"] // 1024 if "total" in stats else info_mib), free // 1024
+    total = stats["total"] // 1024 if "total" in stats else handle.getInfo()[_INFO_MIB]
+    return total, free // 1024
 
 
 def _bridge_name(network: libvirt.virNetwork, is_alive: Callable[[], bool]) -> str:

@@ -13,10 +13,10 @@ from hypervisor.errors import GuestBusy, GuestNotFound, GuestStateInvalid
 from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
 from hypervisor.libvirt_driver.definition import ManagementFacts, read_definition
 from hypervisor.libvirt_driver.errors import translated
-from hypervisor.libvirt_driver.host import Identity, is_bridge, networks, read_host, read_identity
+from hypervisor.libvirt_driver.host import is_bridge, networks, read_host, read_identity
 from hypervisor.libvirt_driver.jobinfo import running_job
 from hypervisor.libvirt_driver.states import power_state, state_reason
-from hypervisor.types import Activity, GuestDefinition, GuestState, HostFacts, StateReason
+from hypervisor.types import NIC, Activity, GuestDefinition, GuestState, HostFacts, HostIdentity, StateReason
 
 #: How long a guest's size is believed: it changes only when somebody redefines or hot-plugs it.
 SIZE_SECONDS = 60.0
@@ -41,12 +41,20 @@ class Observing(LibvirtConnection):
         super().__init__(uri)
         self._sizes: dict[str, _Size] = {}
         self._sizes_lock = threading.Lock()
-        self._identity: tuple[Identity, float] | None = None
+        self._identity: tuple[HostIdentity, float] | None = None
+
+    @remote()
+    def identify_host(self) -> HostIdentity:
+        """Who the host is, asked for once a minute."""
+        now = time.monotonic()
+        if self._identity is None or now - self._identity[1] > IDENTITY_SECONDS:
+            self._identity = read_identity(self.handle), now
+        return self._identity[0]
 
     @remote()
     def describe_host(self) -> HostFacts:
         """The host's identity, size and versions."""
-        return read_host(self.handle, self._who(), self.library_version())
+        return read_host(self.handle, self.identify_host(), self.library_version())
 
     @remote()
     def list_networks(self) -> list[str]:
@@ -54,14 +62,17 @@ class Observing(LibvirtConnection):
         return networks(self.handle, self.is_alive)
 
     @remote()
-    def missing_networks(self, names: Collection[str]) -> list[str]:
-        """Those of these names that are no active network and no bridge here. Two round trips for each bridge; all are
-        listed, which takes as long as the rest of a precheck, only when something is missed.
+    def missing_networks(self, nics: Collection[NIC]) -> list[str]:
+        """Names of what these NICs join that are no active network and no bridge here.
+
+        Three round trips for each bridge; all are listed, which takes as long as the rest of a precheck, only when
+        something is missed.
         """
-        missing = set(names)
+        missing = {nic.source for nic in nics if nic.source}
+        bridges = {nic.source for nic in nics if nic.source_kind == "bridge"}
+        missing -= {name for name in bridges if is_bridge(self.handle, name, self.is_alive)}
         if missing:
             missing -= set(self.handle.listNetworks())
-        missing -= {name for name in missing if is_bridge(self.handle, name, self.is_alive)}
         if missing:
             missing -= set(networks(self.handle, self.is_alive))
         return sorted(missing)
@@ -123,7 +134,7 @@ class Observing(LibvirtConnection):
         domain = self.domain(uuid)
         live = domain.XMLDesc(0)
         persistent = bool(domain.isPersistent())
-        kept = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if persistent and domain.isActive() else live
+        kept = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if persistent and domain.ID() >= 0 else live
         facts = ManagementFacts(
             persistent=persistent,
             autostart=bool(domain.autostart()) if persistent else False,
@@ -139,11 +150,14 @@ class Observing(LibvirtConnection):
         control info answers at once that something is under way.
         """
         domain = self.domain(uuid)
-        state, reason = domain.state()
-        if state in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED):
+        if domain.ID() < 0:
             return Activity.NONE  # libvirt refuses the question for a guest without a QEMU
-        control = domain.controlInfo()[0]
-        if control == libvirt.VIR_DOMAIN_CONTROL_JOB and state_reason(state, reason) in _STANDING_STILL:
+        try:
+            with translated(self.is_alive):
+                control = domain.controlInfo()[0]
+        except GuestStateInvalid:
+            return Activity.NONE  # it has stopped meanwhile
+        if control == libvirt.VIR_DOMAIN_CONTROL_JOB and state_reason(*domain.state()) in _STANDING_STILL:
             raise GuestBusy("The host is saving this guest's memory.")
         return running_job(self, domain)[0]
 
@@ -162,13 +176,6 @@ class Observing(LibvirtConnection):
                 return sorted(domain.diskErrors())
         except GuestStateInvalid:
             return []
-
-    def _who(self) -> Identity:
-        """The host's identity, asked for once a minute."""
-        now = time.monotonic()
-        if self._identity is None or now - self._identity[1] > IDENTITY_SECONDS:
-            self._identity = read_identity(self.handle), now
-        return self._identity[0]
 
     def _sizes_of(self, domains: list[libvirt.virDomain]) -> dict[str, _Size]:
         """Sizes of these guests by UUID, without those that vanished; forgets all others."""

@@ -32,10 +32,11 @@ class Snapshotting(LibvirtConnection):
     def list_snapshots(self, uuid: str) -> list[SnapshotInfo]:
         """A guest's snapshots, parents before children. Raises GuestNotFound."""
         domain = self.domain(uuid)
-        current = self._current(domain)
+        snapshots = _parents_first(domain)
+        current = self._current(domain) if snapshots else ""
         return [
             read_snapshot(parse(snapshot.getXMLDesc()), is_current=snapshot.getName() == current)
-            for snapshot in _parents_first(domain)
+            for snapshot in snapshots
         ]
 
     @remote(seconds=None, otherwise=SnapshotFailed)
@@ -89,9 +90,10 @@ class Snapshotting(LibvirtConnection):
         With passwords of consoles, if the guest has some: without them a revert would take them away.
         """
         domain = self.domain(uuid)
-        current = self._current(domain)
+        snapshots = _parents_first(domain)
+        current = self._current(domain) if snapshots else ""
         saved = []
-        for snapshot in _parents_first(domain):
+        for snapshot in snapshots:
             xml = snapshot.getXMLDesc(libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE)
             info = read_snapshot(parse(xml), is_current=snapshot.getName() == current)
             saved.append(SavedSnapshot(info.name, info.parent, info.is_current, xml))

@@ -14,11 +14,13 @@ from hypervisor.simulated_driver.guests import Job
 from hypervisor.simulated_driver.session import Session
 from hypervisor.simulated_driver.watching import Watch
 from hypervisor.types import (
+    NIC,
     Activity,
     GuestDefinition,
     GuestEvent,
     GuestState,
     HostFacts,
+    HostIdentity,
     PowerState,
     SnapshotInfo,
     StateReason,
@@ -31,6 +33,10 @@ _REASONS = {reason.value: reason for reason in StateReason}
 
 class Observing(Session):
     """The protocol's reading part."""
+
+    def identify_host(self) -> HostIdentity:
+        """The host's identity."""
+        return self.describe_host()
 
     def describe_host(self) -> HostFacts:
         """The host's identity and size; free memory is what no active guest has."""
@@ -91,9 +97,9 @@ class Observing(Session):
             row = db.execute("SELECT networks FROM hosts WHERE name = ?", (self.host,)).fetchone()
         return list(json.loads(row["networks"]))
 
-    def missing_networks(self, names: Collection[str]) -> list[str]:
-        """Those of these names that are none of the host's networks."""
-        return sorted(set(names) - set(self.list_networks()))
+    def missing_networks(self, nics: Collection[NIC]) -> list[str]:
+        """Those networks of these NICs that are none of the host's."""
+        return sorted({nic.source for nic in nics if nic.source} - set(self.list_networks()))
 
     def activity(self, uuid: str) -> Activity:
         """What the host does to the guest. Raises GuestNotFound; GuestBusy while it takes or reverts to a snapshot."""

@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from hypervisor.errors import AccessDenied, GuestBusy, GuestStateInvalid, HostUnreachable
 from hypervisor.simulated_driver import faults, guests, schedule
 from hypervisor.simulated_driver.faults import Fault
 from hypervisor.simulated_driver.store import Store, open_store, speed
+
+T = TypeVar("T")
 
 #: How long a host lets a change wait for a guest that it is working on, before it gives up (libvirt's job lock).
 JOB_LOCK_SECONDS = 30.0
@@ -36,6 +39,10 @@ class Session:
     def closed(self) -> bool:
         """Whether its owner closed it."""
         return self._closed.is_set()
+
+    def together(self, work: Callable[[], T], *, seconds: float | None = None) -> T:
+        """Make the calls in `work`: here nothing is saved by it, and each has its own patience."""
+        return work()
 
     def close(self) -> None:
         """Close it; calls that wait in other threads fail with HostUnreachable. Idempotent."""

@@ -91,10 +91,10 @@ class JobContext:
 
     def home(self) -> Host:
         """The host the VM is on, as last derived. Raises OperationFailed when it is on none."""
-        at = VM.objects.values_list("host_id", flat=True).get(pk=self.vm.pk)
-        if at is None:
+        found = Host.objects.select_related("cluster").filter(vms=self.vm.pk).first()
+        if found is None:
             raise OperationFailed("vm_nowhere", f"{self.vm} is on no host that Slipway knows.")
-        return self.host(at)
+        return self._hosts.setdefault(found.pk, found)
 
     def host(self, key: int) -> Host:
         """A host with its cluster, as it was when this run first asked."""

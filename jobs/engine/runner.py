@@ -47,7 +47,7 @@ def worker_name() -> str:
 
 def run(job_id: UUID) -> None:
     """Run a queued job to its end. Does nothing for a job that is not queued, or that somebody else claims first."""
-    job = Job.objects.select_related("requested_by", "vm", "host", "cluster").filter(pk=job_id).first()
+    job = Job.objects.select_related("requested_by", "vm", "approval").filter(pk=job_id).first()
     if job is None or job.state != State.QUEUED:
         return
     with acting_as(job.requested_by or SYSTEM, via="job", request_id=job.request_id), acting(job_id=str(job.pk)):

@@ -22,7 +22,7 @@ from hypervisor.errors import (
     HypervisorError,
 )
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import Activity, MigrationSpec, PowerState, StateReason
+from hypervisor.types import NIC, Activity, MigrationSpec, PowerState, StateReason
 from tests.hypervisor.contract_base import ContractBase, Estate, Feature, Recorder, eventually, needs, state_or_none
 
 #: Text that is dangerous to XML, to a shell, to a format string, or to a path.
@@ -87,6 +87,25 @@ class BasicsContract(ContractBase):
         assert one.library_version > (0, 0, 0)
         assert first.uri == estate.first_uri
 
+    def test_who_a_host_is_agrees_with_its_facts(self, first: Hypervisor) -> None:
+        who, facts = first.identify_host(), first.describe_host()
+        assert (who.host_uuid, who.hostname) == (facts.host_uuid, facts.hostname)
+        assert who.hypervisor_version == facts.hypervisor_version > (0, 0, 0)
+
+    def test_calls_made_together_say_what_they_say_alone(self, estate: Estate, first: Hypervisor) -> None:
+        state, definition = first.together(
+            lambda: (first.guest_state(estate.guest), first.guest_definition(estate.guest))
+        )
+        assert state == first.guest_state(estate.guest)
+        assert definition == first.guest_definition(estate.guest)
+
+    def test_what_fails_of_calls_made_together_fails_as_it_does_alone(self, estate: Estate, first: Hypervisor) -> None:
+        seen = []
+        with pytest.raises(GuestNotFound):
+            first.together(lambda: (seen.append(first.guest_state(estate.guest)), first.guest_state(NOBODY)))
+        assert [state.uuid for state in seen] == [estate.guest]
+        assert first.guest_state(estate.guest) == seen[0]
+
     def test_a_list_says_of_a_guest_what_its_state_says(self, estate: Estate, first: Hypervisor) -> None:
         guests = {guest.uuid: guest for guest in first.list_guests()}
         assert guests[estate.guest] == first.guest_state(estate.guest)
@@ -109,14 +128,15 @@ class BasicsContract(ContractBase):
         assert definition.agent_channel or Feature.AGENT not in estate.supports
 
     def test_the_networks_of_a_guests_nics_are_on_its_host(self, estate: Estate, first: Hypervisor) -> None:
-        nics = first.guest_definition(estate.guest).nics
-        wanted = {nic.source for nic in nics if nic.source_kind in ("network", "bridge")}
-        assert wanted <= set(first.list_networks())
-        assert first.missing_networks(wanted) == []
+        nics = [nic for nic in first.guest_definition(estate.guest).nics if nic.source_kind in ("network", "bridge")]
+        assert {nic.source for nic in nics} <= set(first.list_networks())
+        assert first.missing_networks(nics) == []
 
-    def test_what_is_no_network_is_missing(self, estate: Estate, first: Hypervisor) -> None:
+    @pytest.mark.parametrize("kind", ["network", "bridge"])
+    def test_what_is_no_network_is_missing(self, estate: Estate, first: Hypervisor, kind: str) -> None:
         there = first.list_networks()
-        assert first.missing_networks([*there, "nowhere", "../up", "nowhere"]) == ["../up", "nowhere"]
+        nics = [NIC("", kind, name) for name in [*there, "nowhere", "../up", "nowhere", ""]]
+        assert first.missing_networks(nics) == ["../up", "nowhere"]
         assert first.missing_networks([]) == []
 
     def test_a_running_guest_uses_cpu_time(self, estate: Estate, first: Hypervisor) -> None:

@@ -189,10 +189,13 @@ def _blocking_call(context: JobContext, source: Host, destination: Host, spec: M
     ended = threading.Event()
     problems: list[BaseException] = []
 
+    def marked_and_migrated() -> None:
+        connection.mark_operation(uuid, mark)
+        connection.migrate(uuid, destination_uri, spec)
+
     def call() -> None:
         try:
-            connection.mark_operation(uuid, mark)
-            connection.migrate(uuid, destination_uri, spec)
+            connection.together(marked_and_migrated, seconds=None)
         except BaseException as error:  # handed to the thread that waits
             problems.append(error)
         finally:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import Activity, GuestDefinition, GuestState, HostFacts, PowerState, SavedSnapshot
+from hypervisor.types import Activity, GuestDefinition, GuestState, HostFacts, HostIdentity, PowerState, SavedSnapshot
 from inventory.models import VM, Host
 from jobs.engine.context import Verdict
 
@@ -29,37 +29,44 @@ class Facts:
     activity: Activity
     definition: GuestDefinition
     there: list[GuestState]
-    source_facts: HostFacts
+    source_identity: HostIdentity
     destination_facts: HostFacts
     missing_networks: list[str]
     snapshots: list[SavedSnapshot]
 
 
 def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, on_destination: Hypervisor) -> Facts:
-    """Ask both hosts, side by side. Raises GuestNotFound when the source does not know the VM, HostUnreachable."""
+    """Ask both hosts, side by side. Raises GuestNotFound when the source does not know the VM, HostUnreachable.
+
+    It lasts as many round trips as it takes, so what is asked of one host is asked together.
+    """
     uuid = str(vm.uuid)
-    with ThreadPoolExecutor(2, thread_name_prefix="migrate-facts") as beside:
-        of_hosts = beside.submit(
-            lambda: (on_destination.list_guests(), on_destination.describe_host(), on_source.describe_host())
+    with ThreadPoolExecutor(1, thread_name_prefix="migrate-facts") as beside:
+        of_destination = beside.submit(
+            on_destination.together, lambda: (on_destination.list_guests(), on_destination.describe_host())
         )
-        of_guest = beside.submit(lambda: (on_source.guest_definition(uuid), on_source.snapshots_export(uuid)))
-        state, activity = on_source.guest_state(uuid), on_source.activity(uuid)
-        definition, snapshots = of_guest.result()
-        there, destination_facts, source_facts = of_hosts.result()
-        missing_networks = on_destination.missing_networks({nic.source for nic in definition.nics if nic.source})
-    return Facts(
-        vm=vm,
-        source=source,
-        destination=destination,
-        state=state,
-        activity=activity,
-        definition=definition,
-        there=there,
-        source_facts=source_facts,
-        destination_facts=destination_facts,
-        missing_networks=missing_networks,
-        snapshots=snapshots,
-    )
+
+        def of_source() -> Facts:
+            definition = on_source.guest_definition(uuid)
+            of_networks = beside.submit(on_destination.missing_networks, definition.nics)
+            state, activity = on_source.guest_state(uuid), on_source.activity(uuid)
+            snapshots, source_identity = on_source.snapshots_export(uuid), on_source.identify_host()
+            there, destination_facts = of_destination.result()
+            return Facts(
+                vm=vm,
+                source=source,
+                destination=destination,
+                state=state,
+                activity=activity,
+                definition=definition,
+                there=there,
+                source_identity=source_identity,
+                destination_facts=destination_facts,
+                missing_networks=of_networks.result(),
+                snapshots=snapshots,
+            )
+
+        return on_source.together(of_source)
 
 
 def verdicts(facts: Facts) -> list[Verdict]:
@@ -80,7 +87,7 @@ def verdicts(facts: Facts) -> list[Verdict]:
 
 def identity(facts: Facts) -> Verdict:
     """The two hosts are two, and the destination has no trace of the VM."""
-    same = facts.source_facts.host_uuid == facts.destination_facts.host_uuid
+    same = facts.source_identity.host_uuid == facts.destination_facts.host_uuid
     stale = any(guest.uuid == facts.state.uuid for guest in facts.there)
     why = (
         f"{facts.source} and {facts.destination} are the same machine."
@@ -164,7 +171,7 @@ def emulation(facts: Facts) -> Verdict:
     entry.
     """
     emulated = facts.definition.virt_type == "qemu"
-    version = facts.source_facts.hypervisor_version
+    version = facts.source_identity.hypervisor_version
     guarded = "pti=on" in facts.definition.kernel_cmdline.split()
     return Verdict(
         "emulation",
@@ -179,7 +186,7 @@ def emulation(facts: Facts) -> Verdict:
 
 def versions(facts: Facts) -> Verdict:
     """The destination's hypervisor is not older."""
-    here, there = facts.source_facts.hypervisor_version, facts.destination_facts.hypervisor_version
+    here, there = facts.source_identity.hypervisor_version, facts.destination_facts.hypervisor_version
     return Verdict(
         "versions",
         "See that the destination's hypervisor is not older",
