@@ -239,6 +239,19 @@ def test_the_chain_of_a_grant_that_is_gone_is_told():
     assert not Moment().of([vm]).why(user, Action.PATCH, vm).allowed
 
 
+def test_a_teams_members_are_its_own_then_and_now():
+    record(EventAction.VM_CHANGED, target=Target(type="vm", id="0"), actor=SYSTEM)
+    ada, bert, carl = make.user("ada"), make.user("bert"), make.user("carl")
+    books, desk = make.team("books", members=[ada]), make.team("desk", members=[carl])
+    then = timezone.now()
+    people_services.member_add(actor=SYSTEM, team=books, user=bert)
+    people_services.member_remove(actor=SYSTEM, team=desk, user=carl)
+    assert Moment(then).members(books.pk) == {ada.pk}
+    assert Moment(then).members(desk.pk) == {carl.pk}
+    assert Moment().members(books.pk) == {ada.pk, bert.pk}
+    assert Moment().members(desk.pk) == set()
+
+
 def test_what_was_not_there_yet_is_told_as_that():
     begin = timezone.now()
     record(EventAction.VM_CHANGED, target=Target(type="vm", id="0"), actor=SYSTEM)
