@@ -2,8 +2,10 @@
 
 The anchor is django-guardian's `get_objects_for_user` over its own tables, with a row for each VM and the same
 effective rights; both must find the same VMs. Asked of the database: a page of 50 VMs by name, with ten actions on
-each, and the count. Then what a whole request takes, and that what was opened by a grant is closed to the next request
-after the grant was taken away.
+each, and the count. All in turn, so that the anchor, which reads whole tables, leaves little of what is asked for in
+memory; a page and its checks are also asked alone, as where no anchor runs, and that is held against their goal. Then
+what a whole request takes, and that what was opened by a grant is closed to the next request after the grant was taken
+away.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def main(requests: int = REQUESTS) -> None:
     largest = rows[-1]
     figures = {str(row["vms"]): {k: row[k] for k in row if k != "times_ms"} for row in rows}
     goals = {
-        "page_and_500_checks_ms": Goal(GOAL_PAGE_MS, largest["page_and_checks"]["p50_ms"]),
+        "page_and_500_checks_ms": Goal(GOAL_PAGE_MS, largest["page_and_checks_alone"]["p50_ms"]),
         "page_and_500_checks_statements": Goal(GOAL_STATEMENTS, largest["statements"]),
         "page_over_guardian": Goal(GOAL_OVER_GUARDIAN, largest["page_over_guardian"], at_least=True),
         "list_over_guardian": Goal(GOAL_OVER_GUARDIAN, largest["list_over_guardian"], at_least=True),
@@ -113,6 +115,7 @@ def _measure(server: Postgres, size: int, requests: int) -> dict[str, Any]:
         "web": _getter("/vms/"),
         "api": _getter("/api/v1/vms/"),
     }
+    alone = _times({"page_and_checks": _page_and_checks}, people, requests)["page_and_checks"]
     times = _times(asked, people, requests)
     both = {
         arm: [sum(pair) for pair in zip(times[f"{arm}page"], times[f"{arm}count"], strict=True)]
@@ -125,6 +128,7 @@ def _measure(server: Postgres, size: int, requests: int) -> dict[str, Any]:
         "guardian_rows": _rows("guardian_userobjectpermission", "guardian_groupobjectpermission"),
         "seen_share": [round(seen / size, 3) for seen in sees.values()],
         **{name: {"p50_ms": median(of), "p99_ms": percentile(of, 99)} for name, of in times.items()},
+        "page_and_checks_alone": {"p50_ms": median(alone), "p99_ms": percentile(alone, 99)},
         "page_and_checks_cpu_ms": _cpu_ms(server, people, requests),
         "statements": max(_statements(person) for person in people),
         "page_over_guardian": _ratio(times["guardian_page"], times["page"]),
@@ -178,9 +182,9 @@ def _page_and_checks(person: Any) -> Any:
     from access import gate
     from access.actions import Action
 
-    page = list(_slipway(person)[:PAGE])
+    page, actions = list(_slipway(person)[:PAGE]), list(Action)[:ACTIONS]
     held = gate.actions_on(person, page)
-    return [[action in held[vm.pk] for action in list(Action)[:ACTIONS]] for vm in page]
+    return [[action in held[vm.pk] for action in actions] for vm in page]
 
 
 def _same_for_both(person: Any) -> int:
