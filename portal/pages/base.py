@@ -73,16 +73,21 @@ def is_fragment(request: HttpRequest) -> bool:
     return bool(request.htmx) and not request.htmx.history_restore_request  # type: ignore[attr-defined]
 
 
-def visible_or_404(request: HttpRequest, queryset: models.QuerySet[Any], pk: Any, action: Action = Action.VIEW) -> Any:
-    """The object of a scoped model that the user sees, and on which they hold `action`.
+def visible_or_404(
+    request: HttpRequest, queryset: models.QuerySet[Any], pk: Any, action: Action = Action.VIEW, **beneath: Any
+) -> Any:
+    """The object of a scoped model that the user sees, and on which they hold `action`; `beneath` says of what it is
+    to be a part.
 
     Raises NotVisible for one that is there but not for this user, so that the attempt is recorded, and Http404 for one
-    that is not; both are answered alike. Raises NotAllowed for one that is seen but on which the action is not held.
+    that is not, or is seen elsewhere; all are answered alike. Raises NotAllowed for one that is seen but on which the
+    action is not held.
     """
-    found = queryset.visible_to(request.user).filter(pk=pk).first()  # type: ignore[attr-defined]
+    found = queryset.visible_to(request.user).filter(pk=pk, **beneath).first()  # type: ignore[attr-defined]
     if found is None:
-        hidden = queryset.model._default_manager.filter(pk=pk).first()
-        if hidden is not None:
+        named: Any = queryset.model._default_manager.filter(pk=pk)
+        hidden = named.first()
+        if hidden is not None and not named.visible_to(request.user).exists():
             raise NotVisible(user=request.user, action=action, target=hidden)
         raise Http404
     if action is not Action.VIEW:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404
 from django.urls import reverse
 
 from access.actions import Action
@@ -75,11 +74,8 @@ class RevokeGrant(PreviewedPage):
 
     def prepare(self) -> None:
         self.segment: Segment = visible_or_404(self.request, Segment.objects.all(), self.kwargs["pk"], Action.GRANT)
-        of_segment = Grant.objects.visible_to(self.request.user).filter(segment=self.segment)
-        grant = of_segment.select_related("team", "user", "role").filter(pk=self.kwargs["grant"]).first()
-        if grant is None:
-            raise Http404
-        self.grant = grant
+        grants = Grant.objects.select_related("team", "user", "role")
+        self.grant: Grant = visible_or_404(self.request, grants, self.kwargs["grant"], segment=self.segment)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(grant=self.grant, **kwargs)

@@ -88,11 +88,8 @@ class SnapshotPage(OperationPage):
 
     def prepare(self) -> None:
         super().prepare()
-        listed = Snapshot.objects.visible_to(self.request.user).filter(vm=self.vm, missing_since=None)
-        snapshot = listed.select_related("created_by").filter(pk=self.kwargs["snapshot"]).first()
-        if snapshot is None:
-            raise Http404
-        self.snapshot = snapshot
+        snapshots = Snapshot.objects.select_related("created_by").filter(missing_since=None)
+        self.snapshot = visible_or_404(self.request, snapshots, self.kwargs["snapshot"], vm=self.vm)
 
     def subject(self) -> str:
         return f"{self.vm.name}: {self.snapshot.name}"

@@ -103,6 +103,9 @@ class RemoveMember(TeamForm):
         super().prepare()
         found = self.team.memberships.select_related("user").filter(pk=self.kwargs["membership"]).first()
         if found is None:
+            elsewhere = Membership.objects.filter(pk=self.kwargs["membership"]).first()
+            if elsewhere is not None:
+                visible_or_404(self.request, Team.objects.all(), elsewhere.team_id)
             raise Http404
         self.membership: Membership = found
 

@@ -40,8 +40,8 @@ class VMAccess(Page):
         )
 
     def _asked(self, user: User, shown: list[User]) -> tuple[User, Action] | None:
-        """The question in the address, if there is one. Raises Http404 for one about nobody that the user sees, here
-        or elsewhere, or about no action.
+        """The question in the address, if there is one. Raises NotVisible and Http404 for one about nobody that the
+        user sees, here or elsewhere, and Http404 for one about no action.
         """
         who, what = self.request.GET.get("user", str(user.pk)), self.request.GET.get("action", "")
         if not what:
@@ -49,10 +49,7 @@ class VMAccess(Page):
         if not is_id(who) or what not in Action.values:
             raise Http404
         person = next((person for person in shown if person.pk == int(who)), None)
-        person = person or User.objects.visible_to(user).filter(pk=int(who)).first()
-        if person is None:
-            raise Http404
-        return person, Action(what)
+        return person or visible_or_404(self.request, User.objects.all(), int(who)), Action(what)
 
 
 def _in_order(held: set[Action]) -> list[Action]:

@@ -158,6 +158,31 @@ def test_what_is_hidden_and_what_is_not_there_are_answered_alike_and_the_attempt
     assert (refusal.actor_name, refusal.object_name, refusal.via) == ("vera", "payroll-secret", "web")
 
 
+@pytest.mark.parametrize("name", ["vm-revert", "segment-revoke", "team-member-remove", "vm-access"])
+def test_an_attempt_on_what_is_hidden_beneath_what_is_seen_is_recorded(
+    owner: Client, estate: Estate, name: str
+) -> None:
+    foreign = make.team("Payroll", members=[make.user("petra")])
+    petra = foreign.memberships.get()
+    seen_one, hidden = {
+        "vm-revert": (estate.vm, make.snapshot(estate.foreign)),
+        "segment-revoke": (estate.ledger, make.grant(foreign, "viewer", estate.payroll)),
+        "team-member-remove": (estate.team, petra),
+        "vm-access": (estate.vm, petra.user),
+    }[name]
+
+    def ask(key: int) -> Any:
+        if name == "vm-access":
+            return owner.get(reverse(name, args=[seen_one.pk]), {"user": key, "action": "view"})
+        return owner.get(reverse(name, args=[seen_one.pk, key]))
+
+    there, absent = ask(hidden.pk), ask(987_654)
+    assert (there.status_code, absent.status_code) == (404, 404)
+    assert seen(there).text == seen(absent).text
+    refusal = AuditEvent.objects.get(action=EventAction.ACCESS_REFUSED)
+    assert (refusal.actor_name, refusal.via) == ("olaf", "web")
+
+
 def test_a_right_that_is_not_held_is_named_and_the_refusal_recorded(viewer: Client, estate: Estate) -> None:
     answer = viewer.get(reverse("vm-patch", args=[estate.vm.pk]))
     assert "You do not hold the right “Patch” on ledger-app." in seen(answer).text
