@@ -1,4 +1,4 @@
-"""Invalid requests to change the inventory."""
+"""Requests to change the inventory that can't be followed."""
 
 from __future__ import annotations
 
@@ -11,3 +11,9 @@ class InvalidInventoryRequest(Exception):
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+
+
+class InventoryConflict(Exception):
+    """The request makes sense, but not as things are; the message says what stands in its way."""
+
+    code = "conflict"

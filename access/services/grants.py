@@ -106,6 +106,17 @@ def grant_revoke(*, actor: Actor, grant: Grant, reason: str = "") -> None:
     grant.delete()
 
 
+def grants_end(*, actor: Actor, target: Any) -> None:
+    """Take away every grant on an object that is about to go, in the transaction that removes it. Whoever may remove
+    the object may do that.
+    """
+    for grant in Grant.objects.filter(**{target._meta.model_name: target}).select_related("role"):
+        record(
+            EventAction.GRANT_REVOKED, target=grant, actor=actor, reason=f"{target} was removed.", before=_facts(grant)
+        )
+        grant.delete()
+
+
 def write_rows(grant: Grant) -> None:
     """Write the grant's permission rows anew, one per action of its role."""
     actions = [Action(name) for name in grant.role.actions]

@@ -9,10 +9,11 @@ from django.db import models, transaction
 from access import gate
 from access.actions import Action
 from access.gate import Actor
+from access.services.grants import grants_end
 from audit.events import EventAction
 from audit.record import record
 from hypervisor.uri import HostURI, InvalidHostURI, parse_host_uri
-from inventory.errors import InvalidInventoryRequest
+from inventory.errors import InvalidInventoryRequest, InventoryConflict
 from inventory.models import Cluster, Host
 
 
@@ -65,10 +66,11 @@ def host_create(*, actor: Actor, name: str, uri: str, cluster: Cluster) -> Host:
 
 @transaction.atomic
 def host_delete(*, actor: Actor, host: Host, reason: str = "") -> None:
-    """Remove a host from the inventory. Refused while VMs are placed on it."""
+    """Remove a host from the inventory, and the grants on it. Raises InventoryConflict while VMs are placed on it."""
     gate.authorise(actor, Action.OPERATE_HOST, host)
     if host.vms.exists():
-        raise InvalidInventoryRequest(f"{host} still has VMs; move them first.")
+        raise InventoryConflict(f"{host} still has VMs; move them first.")
+    grants_end(actor=actor, target=host)
     record(EventAction.HOST_DELETED, target=host, actor=actor, reason=reason, before={"uri": str(host.uri)})
     host.delete()
 

@@ -111,6 +111,15 @@ def test_what_an_auditor_is_denied_stays_out(auditor, story, kind):
     assert set(shown(auditor, kind=kind)) == ({"accounting"} if kind == "segment" else set())
     asked = {"kind": "vm", "target": story["bench"].pk, "user": story["eve"].pk, "action": "view"}
     assert auditor.get(f"{PAGE}why/", asked).status_code == 404
+    choices = auditor.get(PAGE).context["form"].fields["segment"].queryset
+    assert [segment.name for segment in choices] == ["accounting"]
+
+
+def test_nobody_and_nothing_have_no_reasons(auditor, story):
+    asked = {"kind": "vm", "target": story["bench"].pk, "user": story["eve"].pk, "action": "view"}
+    assert auditor.get(f"{PAGE}why/", asked).status_code == 200
+    assert auditor.get(f"{PAGE}why/", asked | {"user": 987_654}).status_code == 404
+    assert auditor.get(f"{PAGE}why/", asked | {"target": 987_654}).status_code == 404
 
 
 def test_each_cell_leads_to_its_reasons(auditor, story):

@@ -252,6 +252,20 @@ def test_a_decision_by_whoever_asked_would_be_found(auditor, estate):
     assert auditor.get("/admin/jobs/approval/?own=yes").context["cl"].result_count == 1
 
 
+def test_approvals_and_their_rules_stay_out_where_an_auditor_is_denied(auditor):
+    seen, denied = make.vm(segment=make.segment("open")), make.vm(segment=make.segment("closed"))
+    for vm in (seen, denied):
+        ask_for_approval(make.job(vm, by=make.user(), state=State.AWAITING_APPROVAL, locks=[]))
+        ApprovalRule.objects.create(segment=vm.segment, operation="vm.patch")
+    half = make.user_with("auditor", username="half")
+    make.grant(half, "viewer", denied.segment, effect=Effect.DENY)
+    auditor.force_login(half)
+    shown = auditor.get("/admin/jobs/approval/").context["cl"].queryset
+    assert [approval.job.vm for approval in shown] == [seen]
+    rules = auditor.get("/admin/inventory/approvalrule/").context["cl"].queryset
+    assert [rule.segment for rule in rules] == [seen.segment]
+
+
 def test_a_long_list_is_counted_only_so_far(monkeypatch):
     monkeypatch.setattr("portal.admin.base.LONGEST_LIST", 7)
     make.vms(9)

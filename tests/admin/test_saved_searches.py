@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.test import Client
 
+from access.errors import NotAllowed
 from access.gate import SYSTEM
 from access.models import Effect
 from access.services.people import user_deactivate
@@ -170,3 +171,14 @@ def test_who_is_no_auditor_any_more_has_none(ada, bo):
     assert save(ada, "another").status_code == 403
     user_deactivate(actor=SYSTEM, user=SavedSearch.objects.get().owner)
     assert "for-all" in bo.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize("role", ["viewer", "owner"])
+def test_who_does_not_read_the_record_keeps_no_search_of_it(ada, role):
+    person = make.user_with(role)
+    with pytest.raises(NotAllowed):
+        searches.search_save(actor=person, name="mine", query={"q": "vera"}, shared=False)
+    kept = SavedSearch.objects.create(owner=person, name="from before", query={"q": "vera"})
+    with pytest.raises(NotAllowed):
+        searches.search_delete(actor=person, search=kept)
+    assert list(SavedSearch.objects.all()) == [kept]

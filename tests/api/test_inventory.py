@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from access.models import Effect, Grant
 from audit.events import EventAction
 from audit.models import AuditEvent
 from inventory.models import Cluster, Host, Segment
@@ -61,6 +62,7 @@ HOSTILE_URIS = [
 
 @pytest.mark.parametrize("uri", HOSTILE_URIS)
 def test_a_hostile_address_is_refused_before_anything_is_opened_or_run(estate, admin, uri):
+    problem(admin.post("hosts/", {}), 400, "invalid")  # imports what any request needs, libraries in C included
     with reaching_out() as reached:
         answer = admin.post("hosts/", {"name": "evil", "uri": uri, "cluster": estate.cluster.pk})
     problem(answer, 400, "invalid", "uri")
@@ -90,6 +92,7 @@ def test_the_watch_for_reaching_out_sees_what_it_must(tmp_path):
     ],
 )
 def test_enrolling_a_host_opens_nothing_either(estate, admin, uri, shown):
+    problem(admin.post("hosts/", {}), 400, "invalid")
     with reaching_out() as reached:
         answer = admin.post("hosts/", {"name": " new ", "uri": uri, "cluster": estate.cluster.pk})
     assert answer.status_code == 201, answer.json()
@@ -152,10 +155,23 @@ def test_a_list_of_hosts_costs_the_same_number_of_statements(estate, admin, djan
 def test_removing_a_host(estate, admin, maintainer):
     empty = make.host("empty", cluster=estate.cluster)
     problem(maintainer.delete(f"hosts/{empty.pk}/"), 403, "not_allowed")
-    problem(admin.delete(f"hosts/{estate.north.pk}/"), 400, "invalid")
+    problem(admin.delete(f"hosts/{estate.north.pk}/"), 409, "conflict")
     assert admin.delete(f"hosts/{empty.pk}/").status_code == 204
     problem(admin.delete(f"hosts/{empty.pk}/"), 404, "not_found")
     assert AuditEvent.objects.get(action=EventAction.HOST_DELETED).object_name == "empty"
+
+
+def test_the_grants_on_a_host_that_is_removed_are_told_of_one_by_one(estate, admin):
+    empty, user = make.host("empty", cluster=estate.cluster), make.user("olga")
+    make.grant(user, "placement", empty)
+    make.grant(make.team("movers"), "viewer", empty, effect=Effect.DENY)
+    elsewhere = make.grant(user, "placement", estate.north)
+    assert admin.delete(f"hosts/{empty.pk}/").status_code == 204
+    revoked = AuditEvent.objects.filter(action=EventAction.GRANT_REVOKED)
+    assert {(event.before["holder"], event.reason) for event in revoked} == {
+        ("user olga", "empty was removed."), ("team movers", "empty was removed."),
+    }  # fmt: skip
+    assert list(Grant.objects.filter(user=user)) == [elsewhere]
 
 
 def test_a_host_that_jobs_refer_to_stays(estate, admin):

@@ -56,6 +56,9 @@ def test_migrating_needs_a_host_where_one_may_place(estate):
     make.grant(estate.user, "viewer", estate.cluster)
     with pytest.raises(NotAllowed):
         estate.submit("vm.migrate", destination="right")
+    with pytest.raises(NotAdmitted) as refusal:  # of the hosts that are only seen, none is chosen either
+        estate.submit("vm.migrate")
+    assert refusal.value.code == "no_destination"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,15 @@ def test_an_idempotency_key_gives_the_same_job_and_refuses_another_request(estat
     with pytest.raises(IdempotencyMismatch):
         job_submit(**request, params={"name": "two"})
     assert Job.objects.count() == 1
+
+
+def test_another_idempotency_key_is_another_request(estate):
+    request = {"actor": estate.user, "operation": "snapshot.create", "target": estate.vm}
+    first = job_submit(**request, params={"name": "one"}, idempotency_key="k1")
+    job_cancel(actor=estate.user, job=first)
+    second = job_submit(**request, params={"name": "two"}, idempotency_key="k2")
+    assert second != first
+    assert job_submit(**request, params={"name": "one"}, idempotency_key="k1") == first
 
 
 def test_cancelling_needs_the_right_and_ends_a_waiting_job_at_once(estate):
