@@ -7,9 +7,10 @@ model instance; so anybody can compute them again from an export, in any languag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from audit.fields import encode as encode_document
@@ -27,16 +28,12 @@ class Unreadable(ValueError):
 
 def instant(value: object) -> str:
     """`2026-01-31T08:00:00.000000Z`, from an aware datetime or from a database's text in UTC. Raises Unreadable."""
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     # 2026-01-31 08:00:00[.123456]; PostgreSQL leaves trailing zeros out.
     if isinstance(value, str) and 19 <= len(value) <= 26 and value[10] == " " and value[19:20] in ("", "."):
         return f"{value[:10]}T{value[11:19]}.{value[20:].ljust(6, '0')}Z"
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     raise Unreadable("a time is not in the form that Slipway writes")
-
-
-def _instant(value: object) -> str:
-    return encode_basestring_ascii(instant(value))
 
 
 def _document(text: str | None) -> str:
@@ -49,7 +46,7 @@ _ENCODERS: dict[str, Callable[[Any], str]] = {
     "actor_kind": encode_basestring_ascii,
     "actor_name": encode_basestring_ascii,
     "after": _document,
-    "at": _instant,
+    "at": encode_basestring_ascii,  # of `instant`
     "before": _document,
     "detail": _document,
     "id": int.__repr__,
@@ -73,8 +70,25 @@ _ENCODERS: dict[str, Callable[[Any], str]] = {
 #: The columns of an event in the order of the canonical form, which is also the order in which rows are read.
 EVENT_COLUMNS = tuple(_ENCODERS)
 _ORDERED = tuple(_ENCODERS.values())
-_TEMPLATE = "{" + ",".join(f'"{name}":%s' for name in EVENT_COLUMNS) + "}"
-_VERSION_PLACE = EVENT_COLUMNS.index("version")
+_VERSION_PLACE, _AT_PLACE = EVENT_COLUMNS.index("version"), EVENT_COLUMNS.index("at")
+_TEXT_PLACES = tuple(place for place, encode in enumerate(_ORDERED) if encode is encode_basestring_ascii)
+_texts = itemgetter(*_TEXT_PLACES)
+_OTHERS = tuple((place, encode) for place, encode in enumerate(_ORDERED) if place not in _TEXT_PLACES)
+
+
+def _skeleton(quoted: Collection[int]) -> list[str]:
+    """What stands around the values, with a gap for each; quotation marks included for those in `quoted`."""
+    parts, mark = ["{"], ""
+    for place, name in enumerate(EVENT_COLUMNS):
+        opened = '"' if place in quoted else ""
+        parts[-1] += f'{mark}"{name}":{opened}'
+        parts += ["", opened]
+        mark = ","
+    parts[-1] += "}"
+    return parts
+
+
+_ENCODED, _PLAIN = _skeleton(()), _skeleton(_TEXT_PLACES)
 
 
 def event_bytes(row: Sequence[Any]) -> bytes:
@@ -82,10 +96,24 @@ def event_bytes(row: Sequence[Any]) -> bytes:
     if row[_VERSION_PLACE] != VERSION:
         raise Unreadable("the event is of an unknown version")
     try:
-        parts = [encode(value) for encode, value in zip(_ORDERED, row, strict=True)]
+        parts = _parts(row)
     except (TypeError, ValueError) as error:
         raise Unreadable(f"a stored value is of the wrong kind ({error})") from error
-    return (_TEMPLATE % tuple(parts)).encode("ascii")
+    return "".join(parts).encode("ascii")
+
+
+def _parts(row: Sequence[Any]) -> list[str]:
+    values = list(row)
+    values[_AT_PLACE] = instant(values[_AT_PLACE])
+    texts = "".join(_texts(values))
+    # Each character is encoded by itself, into one or more. As long as before (but for the quotation marks) means: into
+    # itself, each one. So nearly all rows need one call of the encoder for all their short texts.
+    plain = len(encode_basestring_ascii(texts)) == len(texts) + 2
+    for place, encode in _OTHERS if plain else enumerate(_ORDERED):
+        values[place] = encode(values[place])
+    parts = (_PLAIN if plain else _ENCODED).copy()
+    parts[1::2] = values  # raises ValueError when there are more or fewer
+    return parts
 
 
 def of_event(event: AuditEvent) -> bytes:

@@ -262,12 +262,12 @@ def _sealed(span: Span) -> Iterator[list[rows.Entry]]:
     # A forged seal can have any number; the whole record shows it.
     after = rows.LOWEST if span.first == 1 else span.first - 1
     while page := rows.sealed_after(after, PAGE):
-        kept = [rows.Entry(row, row.event) for row in page if row.sequence <= span.last]
+        kept = [entry for entry in page if entry.seal is not None and entry.seal.sequence <= span.last]
         if kept:
             yield kept
         if len(kept) < len(page):
             break
-        after = page[-1].sequence
+        after = kept[-1].seal.sequence  # type: ignore[union-attr]
 
 
 def _event_line(entry: rows.Entry) -> bytes:
@@ -281,11 +281,10 @@ def _event_line(entry: rows.Entry) -> bytes:
     return b'{"event":' + shown + b',"kind":"event","seal":' + _seal(entry.seal) + unreadable + b"}\n"
 
 
-def _seal(row: rows.SealedRow | None) -> bytes:
+def _seal(row: rows.Seal | None) -> bytes:
     if row is None:
         return b"null"
     columns = row._asdict()
-    del columns["event"]
     with suppress(Unreadable):  # else shown as it is: the verification then finds it
         columns["sealed_at"] = instant(row.sealed_at)
     shown = {name: value if isinstance(value, int | str) else repr(value) for name, value in columns.items()}

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +25,6 @@ _AT = _GIVEN.index("at")
 _INSERT = "INSERT INTO audit_auditevent ({}) VALUES ({}) RETURNING id".format(
     ", ".join(f'"{name}"' for name in _GIVEN), ", ".join(["%s"] * len(_GIVEN))
 )
-_SEAL_COLUMNS = ("sequence", "event_id", "previous_mac", "mac", "key_id", "sealed_at")
 _UNSEALED = "NOT EXISTS (SELECT 1 FROM audit_auditseal s WHERE s.event_id = e.id)"
 _PAGE_OF_SEALS = "(SELECT * FROM audit_auditseal WHERE sequence > %s ORDER BY sequence LIMIT %s) s"
 # One look-up for each seal. Left to itself, PostgreSQL reads the events from the first one on, for every page again.
@@ -35,8 +34,8 @@ _EVENT_OF_SEAL = {
 }
 
 
-class SealedRow(NamedTuple):
-    """A seal, and the event that it names, in the order of EVENT_COLUMNS; None when there is no such event."""
+class Seal(NamedTuple):
+    """A seal, as it is stored."""
 
     sequence: int
     event_id: int
@@ -44,21 +43,27 @@ class SealedRow(NamedTuple):
     mac: str
     key_id: str
     sealed_at: Any
-    event: Sequence[Any] | None
 
 
 class Entry(NamedTuple):
     """An event with its seal; without one while it waits for the sealer, without an event where that is gone."""
 
-    seal: SealedRow | None
+    seal: Seal | None
     event: Sequence[Any] | None
 
 
 class Backlog(NamedTuple):
-    """The events without a seal: how many, and the text of the oldest one's time."""
+    """The events without a seal: how many, and the text of the oldest one's time.
+
+    `misplaced`: the lowest id of those that were put in behind sealed ones, of which `backlog()` was told.
+    """
 
     events: int
     oldest_at: str | None
+    misplaced: int | None
+
+
+_SEAL_COLUMNS = Seal._fields
 
 
 def event_id(row: Sequence[Any]) -> int:
@@ -101,20 +106,30 @@ def unsealed_among(ids: Sequence[int]) -> list[tuple[Any, ...]]:
     return _fetch(statement, list(ids))
 
 
-def first_unsealed(*, below: int, before: datetime) -> int | None:
-    """The lowest id without a seal that is under `below` and whose event happened before a time."""
-    parameters = [below, connection.ops.adapt_datetimefield_value(before)]
-    condition = f"{_UNSEALED} AND e.id < %s AND e.at < %s"
-    found = _fetch(f"SELECT e.id FROM audit_auditevent e WHERE {condition} ORDER BY e.id LIMIT 1", parameters)
-    return int(found[0][0]) if found else None
-
-
-def sealed_after(sequence: int, limit: int) -> list[SealedRow]:
+def sealed_after(sequence: int, limit: int) -> list[Entry]:
     """The next seals above a sequence number, at most `limit`, each with its event."""
+    return [Entry(Seal._make(seal), event) for seal, event in map(_parted, _page_of_seals(sequence, limit))]
+
+
+def sealed(page: int) -> Iterator[tuple[Sequence[Any], Sequence[Any] | None]]:
+    """All seals from number 1 on, as the columns of `Seal`, each with its event; read `page` of them at a time.
+
+    Plain tuples, made one by one: names, and a list of them, took longer than half of what reading the rows does.
+    """
+    after = 0
+    while found := _page_of_seals(after, page):
+        yield from map(_parted, found)
+        after = found[-1][0]
+
+
+def _parted(row: tuple[Any, ...]) -> tuple[Sequence[Any], Sequence[Any] | None]:
+    return row[:6], row[6:] if row[6 + _ID] is not None else None
+
+
+def _page_of_seals(sequence: int, limit: int) -> list[tuple[Any, ...]]:
     seal = ", ".join(_column("s", name) for name in _SEAL_COLUMNS)
     tables = f"{_PAGE_OF_SEALS} LEFT JOIN {_EVENT_OF_SEAL[connection.vendor]}"
-    found = _fetch(f"SELECT {seal}, {_events()} FROM {tables} ORDER BY s.sequence", [sequence, limit])
-    return [SealedRow._make((*row[:6], row[6:] if row[6 + _ID] is not None else None)) for row in found]
+    return _fetch(f"SELECT {seal}, {_events()} FROM {tables} ORDER BY s.sequence", [sequence, limit])
 
 
 def entries(ids: Sequence[int]) -> list[Entry]:
@@ -126,7 +141,7 @@ def entries(ids: Sequence[int]) -> list[Entry]:
     tables = "audit_auditevent e LEFT JOIN audit_auditseal s ON s.event_id = e.id"
     statement = f"SELECT {seal}, {_events()} FROM {tables} WHERE e.id IN ({places}) ORDER BY e.id"
     found = _fetch(statement, list(ids))
-    return [Entry(SealedRow._make((*row[:6], row[6:])) if row[0] is not None else None, row[6:]) for row in found]
+    return [Entry(Seal._make(row[:6]) if row[0] is not None else None, row[6:]) for row in found]
 
 
 def not_sealed_by(
@@ -145,11 +160,17 @@ def not_sealed_by(
     return _fetch(statement, [*parameters, limit])
 
 
-def backlog() -> Backlog:
-    """How much waits for a seal."""
-    columns = f"COUNT(*), {_as_text('MIN(e.at)')}"
-    count, oldest = _fetch(f"SELECT {columns} FROM audit_auditevent e WHERE {_UNSEALED}", [])[0]
-    return Backlog(count, oldest)
+def backlog(*, below: int | None = None, before: datetime | None = None) -> Backlog:
+    """How much waits for a seal; misplaced is what has an id under `below` and happened before a time.
+
+    One statement, because it reads the indexes of both tables through.
+    """
+    misplaced, parameters = "NULL", list[Any]()
+    if below is not None and before is not None:
+        misplaced = "MIN(CASE WHEN e.id < %s AND e.at < %s THEN e.id END)"
+        parameters = [below, connection.ops.adapt_datetimefield_value(before)]
+    columns = f"COUNT(*), {_as_text('MIN(e.at)')}, {misplaced}"
+    return Backlog._make(_fetch(f"SELECT {columns} FROM audit_auditevent e WHERE {_UNSEALED}", parameters)[0])
 
 
 def _events() -> str:

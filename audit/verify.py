@@ -6,10 +6,11 @@ Reads in pages, so that memory does not grow with the record. Stops at the first
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Max, Min
@@ -106,10 +107,11 @@ def verify(*, keys: KeyRing | None = None, anchor_file: Path | None = None) -> R
     found: Break | None = None
     try:
         scan.run(keys, anchor_file or Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE))
-        _check_unsealed()
     except _Broken as broken:
         found = broken.place
-    waiting = rows.backlog()
+    waiting = _waiting()
+    if found is None and waiting.misplaced is not None:
+        found = _put_in_behind(waiting.misplaced)
     return Report(
         ok=found is None,
         events=AuditEvent.objects.count(),
@@ -134,9 +136,9 @@ class _Scan:
         self._kept = 1
         self._told: dict[int, Statement] = {}
         self._proven: list[Statement] = []
-        self._latest = ""
+        self._latest, self._earliest = "", ""
         self._out_of_time = 0
-        self._first_out_of_time: rows.SealedRow | None = None
+        self._first_out_of_time: tuple[int, int] | None = None
         self._keys: KeyRing | None = None
         self._key: SealKey | None = None
         self._key_id = ""
@@ -158,10 +160,10 @@ class _Scan:
         if first is not None:
             self._told = {statement.event_id: statement for statement in archive.statements(keys)}
             anchor = self._begin(first, anchors, anchor)
-        for row in _sealed():
-            self._check(row)
-            if anchor is not None and anchor.sequence == row.sequence:
-                anchor = self._next_anchor(anchors, at=row.sequence, mac=row.mac, pending=anchor)
+        for seal, event in rows.sealed(PAGE):
+            self._check(seal, event)
+            if anchor is not None and anchor.sequence == self._last:
+                anchor = self._next_anchor(anchors, at=self._last, mac=self._mac, pending=anchor)
         if anchor is not None:
             raise _Broken(
                 BreakKind.TRUNCATED,
@@ -181,10 +183,10 @@ class _Scan:
         if archived >= self._kept:
             yield f"Seals {self._kept} to {archived} are archived, but still in the record: run audit_archive again."
         if self._first_out_of_time is not None:
-            first = self._first_out_of_time
+            event_id, sequence = self._first_out_of_time
             yield (
                 f"Events that happened over 10 minutes before one sealed earlier: {self._out_of_time}, the first is "
-                f"event {first.event_id}, seal {first.sequence}. A clock was set back, or they were put in later."
+                f"event {event_id}, seal {sequence}. A clock was set back, or they were put in later."
             )
 
     def archived(self) -> tuple[Archived, ...]:
@@ -218,8 +220,8 @@ class _Scan:
             sentence += "has the key says that it was archived."
             raise _Broken(BreakKind.SEAL_MISSING, sentence, missing)
 
-    def _check(self, row: rows.SealedRow) -> None:
-        sequence, event_id, previous_mac, mac, key_id, _, event = row
+    def _check(self, seal: Sequence[Any], event: Sequence[Any] | None) -> None:
+        sequence, event_id, previous_mac, mac, key_id, sealed_at = seal
         expected = self._last + 1
         if sequence != expected:
             sentence = f"Seal {expected} is missing: the next one there is {sequence}."
@@ -232,14 +234,32 @@ class _Scan:
         if event is None:
             sentence = f"Event {event_id}, which seal {sequence} was made for, is missing."
             raise _Broken(BreakKind.EVENT_MISSING, sentence, sequence, event_id)
-        if mac != _right_mac(self._key, row):
+        if mac != self._right_mac(sequence, event_id, previous_mac, sealed_at, event):
             sentence = f"Event {event_id} ({line(event[_ACTION], 64)}) or its seal, number {sequence}, was altered."
             raise _Broken(BreakKind.ALTERED, sentence, sequence, event_id)
         self.checked += 1
         self._last, self._mac = sequence, mac
         if event[_ACTION] == _ARCHIVED and event_id in self._told and self._told[event_id].key_id == key_id:
             self._proven.append(self._told[event_id])
-        self._note_time(row, event[_AT])
+        self._note_time(event_id, sequence, event[_AT])
+
+    def _right_mac(
+        self, sequence: int, event_id: int, previous_mac: str, sealed_at: object, event: Sequence[Any]
+    ) -> str | None:
+        """What the seal's code must be; None when what is stored can't have been sealed."""
+        if self._key is None:
+            return None
+        try:
+            return seal_mac(
+                self._key,
+                sequence=sequence,
+                event_id=event_id,
+                previous_mac=previous_mac,
+                sealed_at=sealed_at,
+                event=event_bytes(event),
+            )
+        except Unreadable:
+            return None
 
     def _take_up(self, key_id: str, what: str, sequence: int, event_id: int | None = None) -> None:
         """From here on this key seals; one that it replaced never comes back."""
@@ -254,12 +274,15 @@ class _Scan:
             self._replaced.add(self._key_id)
         self._key, self._key_id = key, key_id
 
-    def _note_time(self, row: rows.SealedRow, at: str) -> None:
+    def _note_time(self, event_id: int, sequence: int, at: str) -> None:
         if at >= self._latest:
-            self._latest = at
-        elif _moment(self._latest) - _moment(at) > OUT_OF_TIME:
+            self._latest, self._earliest = at, ""
+            return
+        # Reckoned once for each latest time: after a clock that was far ahead, all that follows comes here.
+        self._earliest = self._earliest or _before(self._latest, OUT_OF_TIME)
+        if at < self._earliest:
             self._out_of_time += 1
-            self._first_out_of_time = self._first_out_of_time or row
+            self._first_out_of_time = self._first_out_of_time or (event_id, sequence)
 
     def _next_anchor(self, anchors: Iterator[Anchor], *, at: int, mac: str, pending: Anchor | None) -> Anchor | None:
         """Check the anchors of seal `at`; returns the first one of a later seal, or None when there is none."""
@@ -275,23 +298,6 @@ class _Scan:
                 self._take_up(anchor.key_id, f"The anchor of seal {at}", at)
             anchor = next(anchors, None)
         return anchor
-
-
-def _right_mac(key: SealKey | None, row: rows.SealedRow) -> str | None:
-    """What the seal's code must be; None when what is stored can't have been sealed."""
-    if key is None:
-        return None
-    try:
-        return seal_mac(
-            key,
-            sequence=row.sequence,
-            event_id=row.event_id,
-            previous_mac=row.previous_mac,
-            sealed_at=row.sealed_at,
-            event=event_bytes(row.event or ()),
-        )
-    except Unreadable:
-        return None
 
 
 def _anchors(file: AnchorFile, *, sealed: bool) -> Iterator[Anchor]:
@@ -316,31 +322,30 @@ def _as_breaks(anchors: Iterator[Anchor], *, sealed: bool) -> Iterator[Anchor]:
         raise _Broken(BreakKind.ANCHORS_MISSING, "The record has seals, but its anchor file is empty.")
 
 
-def _sealed() -> Iterator[rows.SealedRow]:
-    after = 0
-    while page := rows.sealed_after(after, PAGE):
-        yield from page
-        after = page[-1].sequence
+def _waiting() -> rows.Backlog:
+    """What has no seal; misplaced is what later ones were sealed well after.
 
-
-def _check_unsealed() -> None:
-    """An event without a seal is a break only where later ones were sealed well after it: it was put in behind them.
-
-    Waiting for a sealer that is down is none, nor is a late commit: neither lets later events get far ahead.
+    Waiting for a sealer that is down is not, nor is a late commit: neither lets later events get far ahead.
     """
     last = AuditSeal.objects.order_by("-sequence").first()
     if last is None:
-        return
+        return rows.backlog()
     highest = AuditSeal.objects.aggregate(highest=Max("event_id"))["highest"]
-    old = last.sealed_at - UNSEALED_GRACE
-    unsealed = rows.first_unsealed(below=highest or 0, before=old)
-    if unsealed is not None:
-        raise _Broken(
-            BreakKind.UNSEALED,
-            f"Event {unsealed} has no seal, but later ones have: it was put in behind them, or its seal was removed.",
-            None,
-            unsealed,
-        )
+    return rows.backlog(below=highest, before=last.sealed_at - UNSEALED_GRACE)
+
+
+def _put_in_behind(event_id: int) -> Break:
+    sentence = f"Event {event_id} has no seal, but later ones have: it was put in behind them, or its seal was removed."
+    return Break(BreakKind.UNSEALED, None, event_id, sentence)
+
+
+def _before(at: str, span: timedelta) -> str:
+    """What the database's text would be for a time so long before `at`; empty where there is none."""
+    try:
+        text = (_moment(at) - span).replace(tzinfo=None).isoformat(sep=" ")
+    except (ValueError, OverflowError):  # sealed as it was, rubbish included
+        return ""
+    return text.rstrip("0") if "." in text else text
 
 
 def _moment(at: str) -> datetime:

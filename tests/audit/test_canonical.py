@@ -73,6 +73,12 @@ def test_the_code_is_plain_hmac_that_others_can_compute() -> None:
     assert mac == hmac.new(secret, header.encode() + BYTES, hashlib.sha256).hexdigest()
 
 
+@pytest.mark.parametrize("length", [0, 63, 64, 65, 128])
+def test_a_key_of_any_length_codes_as_the_library_does(length: int) -> None:
+    secret, message = b"k" * length, BYTES
+    assert SealKey(secret).code(message) == hmac.new(secret, message, hashlib.sha256).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("stored", "canonical"),
     [
@@ -116,6 +122,17 @@ def test_a_value_of_the_wrong_kind_is_not_read(column: str, value: object) -> No
     row[EVENT_COLUMNS.index(column)] = value
     with pytest.raises(Unreadable):
         event_bytes(row)
+
+
+@pytest.mark.parametrize("character", [chr(number) for number in range(256)] + ["\u2028", "\ud800", "\U0001f512"])
+def test_a_character_is_written_as_json_does_in_whichever_column(character: str) -> None:
+    row: list[Any] = [getattr(EVENT, name) for name in EVENT_COLUMNS]
+    row[EVENT_COLUMNS.index("before")] = None
+    for column in ("action", "after", "object_name", "via"):
+        changed = list(row)
+        changed[EVENT_COLUMNS.index(column)] = f"a{character}b"
+        shown = {**dict(zip(EVENT_COLUMNS, changed, strict=True)), "at": "2026-01-31T08:00:00.000120Z"}
+        assert event_bytes(changed) == json.dumps(shown, separators=(",", ":")).encode()
 
 
 @pytest.mark.django_db

@@ -70,6 +70,18 @@ def test_events_sealed_far_out_of_the_order_of_their_times_are_remarked_upon() -
     assert f"event {late.pk}, seal 4" in remark
 
 
+def test_after_a_clock_that_was_ahead_only_what_is_too_early_is_remarked_upon() -> None:
+    ahead = timezone.now() + timedelta(days=1)
+    _write_at(ahead.replace(microsecond=120_000))
+    _write_at(ahead.replace(microsecond=120_000) - timedelta(minutes=10))
+    too_early = _write_at(ahead.replace(microsecond=119_999) - timedelta(minutes=10))
+    _write_at(ahead.replace(microsecond=0))
+    seal()
+    (remark,) = whole().remarks
+    assert remark.startswith("Events that happened over 10 minutes before one sealed earlier: 1, ")
+    assert f"event {too_early.pk}, seal 3" in remark
+
+
 def _write_at(at: Any) -> AuditEvent:
     event = AuditEvent(at=at, action="vm.changed", outcome="ok", actor_kind="user", via="web")
     event.save()
