@@ -68,7 +68,7 @@ class AnchorFile:
             lines = handle.read().split(b"\n")
         for text in reversed(lines):
             try:
-                return self._parse(text)
+                return parse(text, self._keys, "A line of the anchor file")
             except BadLine:
                 continue
         return None
@@ -114,7 +114,7 @@ class AnchorFile:
                 if not _is_object(text):
                     garbled = number  # harmless if the next line follows the one before it
                     continue
-                signed = self._parse(text, number)
+                signed = parse(text, self._keys, f"Line {number} of the anchor file")
                 _check_place(signed.anchor, before, number)
                 if before is not None and signed.anchor.key_id != before.anchor.key_id:
                     replaced.add(before.anchor.key_id)
@@ -125,23 +125,25 @@ class AnchorFile:
         if garbled:
             raise BadLine(f"Line {garbled} of the anchor file can't be read.")
 
-    def _parse(self, text: bytes, number: int = 0) -> Signed:
-        try:
-            fields = json.loads(text)
-            code = fields.pop("hmac")
-            anchor = Anchor(**fields)
-            key = self._keys.get(anchor.key_id)
-            right = anchor_hmac(key, asdict(anchor)) if key else ""
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise BadLine(f"Line {number} of the anchor file can't be read.") from error
-        if key is None:
-            raise BadLine(
-                f"Line {number} of the anchor file was written with another key ({anchor.key_id!r}) than those there "
-                "are: put that key back from its backup, or somebody else wrote the line."
-            )
-        if not isinstance(code, str) or not hmac.compare_digest(code.encode(), right.encode()):
-            raise BadLine(f"Line {number} of the anchor file was altered, or was not written by the sealer.")
-        return Signed(anchor, code)
+
+def parse(text: bytes | str, keys: KeyRing, where: str) -> Signed:
+    """The anchor that a line holds, whose code is right. Raises BadLine."""
+    try:
+        fields = json.loads(text)
+        code = fields.pop("hmac")
+        anchor = Anchor(**fields)
+        key = keys.get(anchor.key_id)
+        right = anchor_hmac(key, asdict(anchor)) if key else ""
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BadLine(f"{where} can't be read.") from error
+    if key is None:
+        raise BadLine(
+            f"{where} was written with another key ({anchor.key_id!r}) than those there "
+            "are: put that key back from its backup, or somebody else wrote the line."
+        )
+    if not isinstance(code, str) or not hmac.compare_digest(code.encode(), right.encode()):
+        raise BadLine(f"{where} was altered, or was not written by the sealer.")
+    return Signed(anchor, code)
 
 
 def _check_place(anchor: Anchor, before: Signed | None, number: int) -> None:

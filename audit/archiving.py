@@ -171,6 +171,7 @@ class Archiving:
             selection=False,
             key=[key for key in keys if key.exists()],
             anchors=self._anchor_path,
+            syslog=None,
         )
         try:
             found = offline.verify(options)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
+from django.conf import settings
 from django.utils import timezone
 
 from audit.models import AuditEvent, AuditSeal
+from audit.syslog import waiting
 
 #: A seal comes within a second; an event that has waited this long says that the sealer is gone or stuck.
 LATE_SECONDS = 30.0
@@ -20,6 +23,18 @@ def sealing_lag() -> float:
     newest = AuditSeal.objects.order_by("-sequence").values_list("event_id", flat=True).first()
     waiting = AuditEvent.objects.filter(pk__gt=newest or 0).order_by("pk").values_list("at", flat=True).first()
     return max(0.0, (timezone.now() - waiting).total_seconds()) if waiting is not None else 0.0
+
+
+def anchors_unsent_since() -> datetime | None:
+    """Since when anchors have not reached the syslog of the settings; None while they do, and where there is none.
+
+    Looks at the anchor file, so that it can tell only where the sealer's data directory is at hand.
+    """
+    if settings.SLIPWAY_AUDIT_SYSLOG is None:
+        return None
+    oldest = next(waiting(Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), settings.SLIPWAY_AUDIT_SYSLOG), None)
+    late = oldest is not None and (timezone.now() - oldest.at).total_seconds() > LATE_SECONDS
+    return oldest.at if oldest is not None and late else None
 
 
 def room_is_short(directory: Path) -> bool:

@@ -23,6 +23,7 @@ from audit.chain import GENESIS, seal_mac
 from audit.events import EventAction
 from audit.keys import KeyRing, SealKey, key_ring
 from audit.models import AuditEvent, AuditSeal
+from audit.syslog_lines import SyslogLines
 from audit.values import line
 
 PAGE = 2000
@@ -97,16 +98,17 @@ class _Broken(Exception):
         self.place = Break(kind, sequence, event_id, sentence)
 
 
-def verify(*, keys: KeyRing | None = None, anchor_file: Path | None = None) -> Report:
+def verify(*, keys: KeyRing | None = None, anchor_file: Path | None = None, syslog: Sequence[Path] = ()) -> Report:
     """Verify the whole record; the keys and the anchor file are those of the settings unless given.
 
-    Never writes. Raises PermissionError when others can read a key file, and database errors.
+    With files of syslog lines, the anchors in these are taken instead of the anchor file. Never writes. Raises
+    PermissionError when others can read a key file, OSError for a file that can't be read, and database errors.
     """
     keys = keys or key_ring(Path(settings.SLIPWAY_SEAL_KEY_FILE), create=False)
     scan = _Scan()
     found: Break | None = None
     try:
-        scan.run(keys, anchor_file or Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE))
+        scan.run(keys, anchor_file or Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), syslog)
     except _Broken as broken:
         found = broken.place
     waiting = _waiting()
@@ -143,8 +145,9 @@ class _Scan:
         self._key: SealKey | None = None
         self._key_id = ""
         self._replaced: set[str] = set()
+        self._missing_lines = 0
 
-    def run(self, keys: KeyRing | None, path: Path) -> None:
+    def run(self, keys: KeyRing | None, path: Path, syslog: Sequence[Path] = ()) -> None:
         """Walk to the end. Raises _Broken at the first place that is not as the sealer left it."""
         first = AuditSeal.objects.aggregate(first=Min("sequence"))["first"]
         if keys is None:
@@ -153,7 +156,9 @@ class _Scan:
             return
         self._keys = keys
         # How long the anchor file is now, before the chain is read: what it says then, the chain must already hold.
-        anchors = _anchors(AnchorFile(path, keys), sealed=first is not None)
+        logged = SyslogLines(syslog, keys) if syslog else None
+        sealed = first is not None
+        anchors = _logged(logged, sealed=sealed) if logged else _anchors(AnchorFile(path, keys), sealed=sealed)
         anchor = self._next_anchor(anchors, at=0, mac=GENESIS, pending=None)
         if first is not None and first < 1:
             raise _Broken(BreakKind.SEAL_MISSING, f"There is a seal with the number {first}; the first is 1.", first)
@@ -173,7 +178,9 @@ class _Scan:
             )
         if self._kept > 1:
             self._must_be_archived(self._proven)
-        if keys.retired_ids and keys.sealing.id not in {self._key_id, *self._replaced}:
+        if logged is not None:
+            self._missing_lines = logged.missing  # as far as a syslog can tell: it may begin later, and lose lines
+        elif keys.retired_ids and keys.sealing.id not in {self._key_id, *self._replaced}:
             sentence = f"The line of the anchor file with which key {keys.sealing.id} took the sealing over is missing."
             raise _Broken(BreakKind.ANCHOR_LINE, sentence)
 
@@ -182,6 +189,8 @@ class _Scan:
         archived = max((statement.archived.last for statement in self._proven), default=0)
         if archived >= self._kept:
             yield f"Seals {self._kept} to {archived} are archived, but still in the record: run audit_archive again."
+        if self._missing_lines:
+            yield f"The syslog lacks anchors before one that it holds, at {self._missing_lines} places."
         if self._first_out_of_time is not None:
             event_id, sequence = self._first_out_of_time
             yield (
@@ -307,10 +316,17 @@ def _anchors(file: AnchorFile, *, sealed: bool) -> Iterator[Anchor]:
                 BreakKind.ANCHORS_MISSING, f"The record has seals, but its anchor file {file.path} is missing."
             )
         return iter(())
-    return _as_breaks(file.read(file.size()), sealed=sealed)
+    none = "The record has seals, but its anchor file is empty."
+    return _as_breaks(file.read(file.size()), sealed=sealed, none=none)
 
 
-def _as_breaks(anchors: Iterator[Anchor], *, sealed: bool) -> Iterator[Anchor]:
+def _logged(lines: SyslogLines, *, sealed: bool) -> Iterator[Anchor]:
+    return _as_breaks(
+        lines.read(), sealed=sealed, none="The record has seals, but the syslog holds none of its anchors."
+    )
+
+
+def _as_breaks(anchors: Iterator[Anchor], *, sealed: bool, none: str) -> Iterator[Anchor]:
     any_line = False
     try:
         for anchor in anchors:
@@ -319,7 +335,7 @@ def _as_breaks(anchors: Iterator[Anchor], *, sealed: bool) -> Iterator[Anchor]:
     except BadLine as error:
         raise _Broken(BreakKind.ANCHOR_LINE, str(error)) from error
     if sealed and not any_line:
-        raise _Broken(BreakKind.ANCHORS_MISSING, "The record has seals, but its anchor file is empty.")
+        raise _Broken(BreakKind.ANCHORS_MISSING, none)
 
 
 def _waiting() -> rows.Backlog:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from audit.syslog import Destination
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -60,3 +64,14 @@ def audit_keep_months() -> int | None:
     """`SLIPWAY_AUDIT_KEEP_MONTHS`: how much of the record an archive leaves when it is not told; None, everything."""
     text = os.environ.get("SLIPWAY_AUDIT_KEEP_MONTHS")
     return int(text) if text else None
+
+
+def audit_syslog() -> Destination | None:
+    """`SLIPWAY_AUDIT_SYSLOG`: where a syslog listens that is sent the anchors too; None, nowhere."""
+    from audit.syslog import destination
+
+    text = os.environ.get("SLIPWAY_AUDIT_SYSLOG")
+    try:
+        return destination(text) if text else None
+    except ValueError as error:
+        raise ValueError(f"SLIPWAY_AUDIT_SYSLOG is wrong: {error}") from error

@@ -239,6 +239,8 @@ LOGGING = {
 SLIPWAY_HOST_SCHEMES = environment.allowed_host_schemes()
 SLIPWAY_SEAL_KEY_FILE = DATA_DIR / "keys" / "audit-seal.key"
 SLIPWAY_AUDIT_ANCHOR_FILE = DATA_DIR / "audit" / "anchors.jsonl"
+# Where the anchors go beside the file; None, nowhere.
+SLIPWAY_AUDIT_SYSLOG = environment.audit_syslog()
 # How much of the record stays when `audit_archive` is not told; None, for ever.
 SLIPWAY_AUDIT_KEEP_MONTHS = environment.audit_keep_months()
 SLIPWAY_LEASE_SECONDS = float(os.environ.get("SLIPWAY_LEASE_SECONDS", "6"))

@@ -2,6 +2,7 @@
 """Check an export of Slipway's audit record without Slipway: one file, Python 3.9 or newer, nothing to install.
 
     python3 slipway_audit_verify.py EXPORT.jsonl [--key KEYFILE] [--anchors ANCHORFILE] [--selection] [--json]
+    python3 slipway_audit_verify.py EXPORT.jsonl [--key KEYFILE] --syslog FILE     # anchors as a syslog kept them
 
 Several files, oldest first (archives, then an export of what is left), are checked as one chain. A record that was
 sealed with several keys, one after the other, needs all of them: --key KEYFILE --key KEYFILE ...
@@ -40,6 +41,7 @@ SEAL = {"event_id", "key_id", "mac", "previous_mac", "sealed_at", "sequence"}
 NULLABLE = {"after", "before", "detail"}
 NUMBERS = {"count", "event_id", "id", "sequence", "version"}
 FACTS = "coverage exported_at exported_by first_sequence format head kind last_sequence previous_mac query".split()
+TAG = "slipway-anchor"
 ANCHOR = {"at", "count", "hmac", "key_id", "mac", "previous", "sequence"}
 
 
@@ -128,6 +130,17 @@ class Anchors:
     def __init__(self) -> None:
         self.by_seal: dict[int, Fields] = {}
         self.keys: list[tuple[int, str]] = []
+        self.missing = 0  # places where a syslog lacks the anchor that another one names as the one before
+
+    def add(self, anchor: Fields, what: str) -> None:
+        """The next one in the order of the seals. Raises Broken."""
+        sequence, key_id = anchor["sequence"], anchor["key_id"]
+        if not self.keys or key_id != self.keys[-1][1]:
+            if key_id in [name for _, name in self.keys]:
+                raise Broken("anchor_line", f"{what} has a key that had been replaced.")
+            self.keys.append((sequence, key_id))
+        if self.by_seal.setdefault(sequence, anchor)["mac"] != anchor["mac"]:
+            raise Broken("anchor_differs", "Two anchors give one seal two codes.", sequence)
 
     def replaced(self, key_id: str, sequence: int) -> bool:
         """Whether this key had been replaced before this seal was made."""
@@ -148,21 +161,17 @@ def read_anchors(path: str, keys: Keys | None, found: Anchors) -> None:
             if anchor is None:
                 garbled = number  # harmless if the next line follows the one before it
                 continue
-            check_anchor(anchor, before, number, keys)
-            if before is None or anchor["key_id"] != before["key_id"]:
-                if anchor["key_id"] in [name for _, name in found.keys]:
-                    raise Broken("anchor_line", f"Line {number} of the anchor file has a key that had been replaced.")
-                found.keys.append((anchor["sequence"], anchor["key_id"]))
+            line = f"Line {number} of the anchor file"
+            check_anchor(anchor, line, keys)
+            check_place(anchor, before, line)
             before, garbled = anchor, 0
-            if found.by_seal.setdefault(anchor["sequence"], anchor)["mac"] != anchor["mac"]:
-                raise Broken("anchor_differs", "Two anchors give one seal two codes.", anchor["sequence"])
+            found.add(anchor, line)
     if garbled or before is None:
         raise Broken("anchor_line", f"Line {garbled} of the anchor file can't be read, or the file is empty.")
 
 
-def check_anchor(anchor: Fields, before: Fields | None, number: int, keys: Keys | None) -> None:
-    """Raise Broken unless this line is right and in its place."""
-    line = f"Line {number} of the anchor file"
+def check_anchor(anchor: Fields, line: str, keys: Keys | None) -> None:
+    """Raise Broken unless this anchor is right in itself."""
     if not well_formed(anchor, ANCHOR):
         raise Broken("anchor_line", f"{line} can't be read.")
     if keys is not None:
@@ -172,12 +181,54 @@ def check_anchor(anchor: Fields, before: Fields | None, number: int, keys: Keys 
             raise Broken("anchor_line", f"{line} was written with another key ({anchor['key_id']!a}) than those given.")
         if not hmac.compare_digest(anchor["hmac"], key.code(b"slipway anchor 1\n" + canonical(covered))):
             raise Broken("anchor_line", f"{line} was altered, or was not written by the sealer.")
+
+
+def check_place(anchor: Fields, before: Fields | None, line: str) -> None:
+    """Raise Broken unless this line of the anchor file is in its place."""
     if anchor["previous"] != (before["hmac"] if before else ZEROS):
         raise Broken("anchor_line", f"{line} does not follow the line before: lines are missing or moved.")
     if before is None and anchor["sequence"] != 0:
         raise Broken("anchor_line", "The first lines of the anchor file are missing.")
     if before is not None and anchor["sequence"] < before["sequence"]:
         raise Broken("anchor_line", f"{line}: the record was cut back before {anchor['at']}.")
+
+
+def read_syslog(paths: list[str], keys: Keys | None, found: Anchors) -> None:
+    """Fill `found` with anchors among other lines. Each stands for itself: a syslog repeats, moves and loses lines.
+
+    Raises Broken for one that is not right, when all others are in `found`.
+    """
+    lines: dict[bytes, Fields] = {}
+    error: Broken | None = None
+    for path in paths:
+        with open(path, "rb") as handle:
+            for number, raw in enumerate(handle, start=1):
+                anchor = tagged(raw)
+                if anchor is None:
+                    continue
+                try:
+                    check_anchor(anchor, f"Line {number} of {path}", keys)
+                    lines.setdefault(canonical(anchor), anchor)
+                except Broken as broken:
+                    error = error or broken
+    codes = {anchor["hmac"] for anchor in lines.values()}
+    found.missing = max(0, sum(anchor["previous"] not in codes for anchor in lines.values()) - 1)
+    for anchor in sorted(lines.values(), key=lambda anchor: (anchor["sequence"], anchor["at"])):
+        found.add(anchor, f"The anchor of {anchor['at']} in the syslog")
+    if error is not None:
+        raise error
+    if not lines:
+        raise Broken("anchor_line", "The syslog holds no anchor.")
+
+
+def tagged(raw: bytes) -> Fields | None:
+    """The object behind the tag, whatever a syslog put before and behind it; None for what says nothing."""
+    _, tag, rest = raw.decode("utf-8", "replace").partition(TAG)
+    try:
+        fields, _ = json.JSONDecoder().raw_decode(rest, max(0, rest.find("{"))) if tag else (None, 0)
+        return fields if isinstance(fields, dict) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 class Check:
@@ -379,6 +430,10 @@ def report(check: Check, lines: Lines, error: Broken | None, with_anchors: bool)
         not_checked.append(f"what came before seal {first}: give the files that hold it as well, oldest first")
     if with_anchors:
         checked.append(f"{check.compared} anchors of its seals" + ("" if check.keys else ", not their own codes"))
+        if check.anchors.missing:
+            not_checked.append(
+                f"anchors that the syslog lacks before one that it holds ({check.anchors.missing} places)"
+            )
     else:
         not_checked.append("anchors: without --anchors, a record whose end was cut off before the export looks whole")
     if check.unsealed:
@@ -421,14 +476,18 @@ def keys_from(paths: list[str] | None) -> Keys | None:
     return found or None
 
 
-def verify_file(path: str, check_of: Callable[[Fields], Check], anchors: str | None) -> tuple[Fields, Check]:
+def verify_file(
+    path: str, check_of: Callable[[Fields], Check], anchors: str | None, syslog: list[str] | None
+) -> tuple[Fields, Check]:
     """Check one export; returns the report, and the check from which the next file goes on."""
     with open(path, "rb") as handle:
         lines = Lines(handle)
         records = iter(lines)
         check, error = check_of(header_of(records)), None
         try:
-            if anchors is not None and not check.anchors.by_seal:
+            if syslog and not check.anchors.by_seal:
+                read_syslog(syslog, check.keys, check.anchors)
+            elif anchors is not None and not check.anchors.by_seal:
                 read_anchors(anchors, check.keys, check.anchors)
         except Broken as broken:
             error = broken  # told only if the anchors before it find nothing worse: a place in the record
@@ -436,7 +495,7 @@ def verify_file(path: str, check_of: Callable[[Fields], Check], anchors: str | N
             walk(lines, check, records)
         except Broken as broken:
             error = broken
-        found = report(check, lines, error, anchors is not None)
+        found = report(check, lines, error, bool(syslog or anchors))
         for rest in iter(lambda: handle.read(1 << 20), b""):
             lines.whole.update(rest)
         return {**found, "sha256": lines.whole.hexdigest()}, check
@@ -459,7 +518,7 @@ def verify(options: argparse.Namespace) -> Fields:
     if options.selection and len(options.export) > 1:
         raise Unusable("several files are checked as one chain, and a selection is none.")
     for path in options.export:
-        one, check = verify_file(path, check_of, options.anchors)
+        one, check = verify_file(path, check_of, options.anchors, options.syslog)
         found.append({**one, "file": str(path)})
         if not one["ok"]:
             break
@@ -472,6 +531,8 @@ def main() -> NoReturn:
     parser.add_argument("export", metavar="EXPORT.jsonl", nargs="+", help="one, or several that follow each other")
     parser.add_argument("--key", metavar="KEYFILE", action="append", help="a seal key; without it no code is checked")
     parser.add_argument("--anchors", metavar="ANCHORFILE", help="a copy of anchors.jsonl, best from another machine")
+    logged = "anchors as a syslog kept them, instead of --anchors; may be given several times"
+    parser.add_argument("--syslog", metavar="FILE", action="append", help=logged)
     parser.add_argument("--selection", action="store_true", help="the export is known to hold selected events only")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     options = parser.parse_args()

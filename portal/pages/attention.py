@@ -64,6 +64,11 @@ def _record_findings(user: Actor) -> list[Finding]:
     if lag > health.LATE_SECONDS:
         text = f"The record has not been sealed for {lag:.0f} s; see whether the sealer runs."
         found.append(Finding("bad", text, reverse("admin:index")))
+    unsent = health.anchors_unsent_since()
+    if unsent is not None:
+        where, since = settings.SLIPWAY_AUDIT_SYSLOG, f"{unsent:%Y-%m-%d %H:%M} UTC"
+        text = f"The record's anchors have not reached syslog at {where} since {since}; the sealer's log says why."
+        found.append(Finding("bad", text, reverse("admin:index")))
     if health.room_is_short(settings.DATA_DIR):
         text = "The disk that holds the record is nearly full; without room for its event nothing is done."
         found.append(Finding("bad", text, reverse("admin:index")))

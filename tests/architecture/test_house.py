@@ -13,7 +13,7 @@ PACKAGES = ("portal", "jobs", "inventory", "access", "audit", "hypervisor", "lab
 MOST_LINES = 400
 LONGEST_FUNCTION = 50
 #: Given to auditors as one file that needs nothing else.
-GIVEN_AWAY, LONGEST_GIVEN_AWAY = "audit/offline/slipway_audit_verify.py", 500
+GIVEN_AWAY, LONGEST_GIVEN_AWAY = "audit/offline/slipway_audit_verify.py", 550
 
 
 def sources() -> list[Path]:

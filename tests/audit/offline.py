@@ -45,7 +45,12 @@ def check(
 
 
 def check_files(
-    files: list[Path], *, key: bool = True, anchors: bool = True, selection: bool = False
+    files: list[Path],
+    *,
+    key: bool = True,
+    anchors: bool = True,
+    selection: bool = False,
+    syslog: list[Path] | None = None,
 ) -> dict[str, Any]:
     """The verifier's report on these files, with all keys of the test's installation."""
     sealing, file = Path(settings.SLIPWAY_SEAL_KEY_FILE), Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE)
@@ -56,6 +61,7 @@ def check_files(
         selection=selection,
         key=[found for found in keys if found.exists()] if key else None,
         anchors=file if anchors and file.exists() else None,
+        syslog=syslog,
     )
     report: dict[str, Any] = verifier.verify(options)
     return report

@@ -6,6 +6,7 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -23,15 +24,17 @@ class Command(BaseCommand):
     help = "Verify the audit record: every row against its seal, every seal against the one before and the anchors."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """`--json` for programs, `--no-record` for a copy that must not be written to."""
+        """`--json` for programs, `--no-record` for a copy that must not be written to, `--syslog` for other anchors."""
         parser.add_argument("--json", action="store_true", help="Print the report as one JSON object.")
         parser.add_argument("--no-record", action="store_true", help="Do not write down that the record was verified.")
+        told = "Take the anchors in these lines of a syslog instead of the anchor file; may be given several times."
+        parser.add_argument("--syslog", action="append", type=Path, default=[], metavar="FILE", help=told)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run; exits with status 1 when the record is broken."""
         try:
-            report = verify()
-        except PermissionError as error:
+            report = verify(syslog=options["syslog"])
+        except OSError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(json.dumps(asdict(report)) if options["json"] else _in_words(report))
         if not options["no_record"]:

@@ -6,6 +6,8 @@ import logging
 import signal
 import threading
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from django.db import Error, connection
 
 from audit.locks import sealer_lock
 from audit.sealer import BATCH, CannotSeal, configured
+from audit.syslog import Forwarder
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +48,28 @@ class Command(BaseCommand):
         with sealer_lock(_directory()) as mine:
             if not mine:
                 raise CommandError("Another sealer is at work.")
-            sealed = configured().start()
+            with _forwarding():
+                sealed = configured().start()
         self.stdout.write(f"Sealed {sealed} events.")
 
 
 def _directory() -> Path:
     return Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE).parent
+
+
+@contextmanager
+def _forwarding() -> Iterator[None]:
+    """Anchors go to the syslog, too, where there is one; beside the sealing, which does not wait for it."""
+    to = settings.SLIPWAY_AUDIT_SYSLOG
+    if to is None:
+        yield
+        return
+    forwarder = Forwarder(Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), to)
+    forwarder.start()
+    try:
+        yield
+    finally:
+        forwarder.stop()
 
 
 def _stop_on_signals() -> threading.Event:
@@ -66,7 +85,8 @@ def _until_told(stop: threading.Event) -> None:
         try:
             with sealer_lock(_directory()) as mine:
                 if mine:
-                    _work(stop)
+                    with _forwarding():
+                        _work(stop)
                 elif not waiting:
                     log.info("Another sealer is at work; waiting for it to end.")
                 waiting = not mine
