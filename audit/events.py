@@ -84,6 +84,7 @@ class EventAction(models.TextChoices):
     HOLD_PLACED = "hold.placed", "Legal hold placed"
     HOLD_LIFTED = "hold.lifted", "Legal hold lifted"
     AUDIT_KEY_ROTATED = "audit.key_rotated", "Seal key replaced"
+    SETTINGS_CHANGED = "settings.changed", "Settings changed"
     INSTALLATION_FIRST_START = "installation.first_start", "First start of the installation"
 
 

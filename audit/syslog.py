@@ -19,6 +19,7 @@ from datetime import datetime
 from itertools import islice
 from logging.handlers import SYSLOG_UDP_PORT, SysLogHandler
 from pathlib import Path
+from socket import socket as Socket
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -146,6 +147,7 @@ class Forwarder:
 class _Handler(SysLogHandler):
     """One connection to a syslog; what goes wrong is raised."""
 
+    socket: Socket  # made by the library, which declares none
     ident = f"{TAG}: "
     append_nul = False
 
@@ -177,14 +179,14 @@ def _send(to: Destination, lines: Sequence[str]) -> None:
         handler.close()
 
 
-def _until_read(stream: socket.socket) -> None:
+def _until_read(stream: Socket) -> None:
     """A syslog closes when it has read to the end. One that died, or hangs, does not. Raises OSError."""
     stream.shutdown(socket.SHUT_WR)
     while stream.recv(4096):
         pass
 
 
-def _unless_refused(datagrams: socket.socket) -> None:
+def _unless_refused(datagrams: Socket) -> None:
     """Raises OSError when the other machine answers that nobody listens. That it says nothing proves nothing."""
     poll = select.poll()
     poll.register(datagrams, select.POLLERR)

@@ -15,6 +15,7 @@ from access.services.people import user_create
 from access.services.roles import role_templates_install
 from audit.events import EventAction
 from audit.record import record
+from portal.in_force import settings_compare, settings_facts
 
 ADMINISTRATOR = "admin"
 
@@ -26,6 +27,7 @@ def install() -> str | None:
     """
     role_templates_install()
     if User.objects.exists():
+        settings_compare()
         return None
     password = secrets.token_urlsafe(15)
     user = user_create(actor=SYSTEM, username=ADMINISTRATOR, password=password, full_name="Installation administrator")
@@ -36,5 +38,5 @@ def install() -> str | None:
         everything=True,
         reason="First start of this installation",
     )
-    record(EventAction.INSTALLATION_FIRST_START, target=user, actor=SYSTEM)
+    record(EventAction.INSTALLATION_FIRST_START, target=user, actor=SYSTEM, detail=settings_facts())
     return password
