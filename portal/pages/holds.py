@@ -13,6 +13,7 @@ from access.record_holds import authorise, hold_lift, hold_place, may_hold
 from audit.events import EventAction
 from audit.holds import NoSuchHold, standing_hold, standing_holds
 from audit.models import AuditEvent
+from audit.record import record_alone
 from portal.pages.base import Page, ServicePage
 from portal.pages.forms.approvals import ReasonForm
 from portal.pages.forms.holds import HoldForm
@@ -30,6 +31,7 @@ class Holds(Page):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user: Any = self.request.user
+        record_alone(EventAction.AUDIT_READ, detail={"page": "holds"})
         return super().get_context_data(
             holds=standing_holds(),
             archives=AuditEvent.objects.filter(action=EventAction.AUDIT_ARCHIVED).order_by("-id"),

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.django_db
 
 #: What reading the record leaves in it.
 READS = {
+    "holds": ["audit.read"],
     "api:audit-event-list": ["audit.read"],
     "api:audit-event-detail": ["audit.read"],
     "auditors:audit_auditevent_changelist": ["audit.read"],

@@ -208,6 +208,14 @@ def test_on_the_page() -> None:
     assert "Nothing is held" in client.get(reverse("holds")).content.decode()
 
 
+def test_that_the_page_was_read_is_recorded() -> None:
+    assert browser(make.user_with("auditor", username="vera")).get(reverse("holds")).status_code == 200
+    (read,) = AuditEvent.objects.filter(action=EventAction.AUDIT_READ)
+    assert (read.actor_name, read.detail) == ("vera", {"page": "holds"})
+    assert browser(make.user_with("viewer")).get(reverse("holds")).status_code == 403
+    assert AuditEvent.objects.filter(action=EventAction.AUDIT_READ).count() == 1
+
+
 def test_the_page_tells_of_archives() -> None:
     old_and_new()
     archive()
