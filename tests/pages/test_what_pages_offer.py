@@ -143,3 +143,9 @@ def test_what_an_auditor_is_denied_is_not_acknowledged_either(auditor: Client, e
     address = reverse("vm-changes-acknowledge", args=[estate.vm.pk])
     assert auditor.get(address).status_code == 200
     assert browser(half).get(address).status_code == 404
+
+
+def test_holds_are_offered_to_who_also_takes_the_record_out(auditor: Client) -> None:
+    reader = browser(make.user_with(make.role_of("view", "read_audit"), username="rita"))
+    assert context(auditor, "holds")["may_hold"]
+    assert not context(reader, "holds")["may_hold"]
