@@ -13,7 +13,7 @@ import pytest
 
 from tests import factories as make
 from tests.api.generated.cases import description
-from tests.api.generated.runs import Run, generated, linked
+from tests.api.generated.runs import Run, generated, leads_nowhere, linked
 from tests.tables import content, writes
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +63,12 @@ def test_every_operation_was_sent_valid_and_broken_cases(run: Run):
 def test_a_chain_of_requests_is_answered_as_described(following: Run):
     assert sum(following.cases.values()) > 50
     assert list(following.findings.values()) == []
+
+
+@pytest.mark.parametrize(("key", "nowhere"), [(7, False), (0, False), ("", True), (None, True)])
+def test_a_link_from_what_is_null_leads_nowhere(key, nowhere):
+    case = description()["/api/v1/segments/{id}/"]["GET"].Case(path_parameters={"id": key})
+    assert leads_nowhere(case) is nowhere
 
 
 @pytest.mark.long
