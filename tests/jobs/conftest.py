@@ -19,8 +19,12 @@ from inventory.services.hosts import cluster_create, host_create
 from inventory.syncing import host_sync
 from jobs.engine import runner
 from jobs.models import Job
+from jobs.operations.migrate import operation as migrate_operation
 from jobs.services import job_submit
 from tests import factories as make
+
+#: Simulated seconds in one; what a migration leaves to its call is as much shorter.
+SPEED = 20
 
 
 @dataclass
@@ -60,7 +64,8 @@ class Estate:
 def estate(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Estate]:
     """Hosts `left` and `right`, a running guest on the left, and a user who may maintain it and place VMs."""
     monkeypatch.setenv("SLIPWAY_SIM_STATE", str(tmp_path / "simulator.sqlite3"))
-    monkeypatch.setenv("SLIPWAY_SIM_SPEED", "20")
+    monkeypatch.setenv("SLIPWAY_SIM_SPEED", str(SPEED))
+    monkeypatch.setattr(migrate_operation, "HEAD_START", migrate_operation.HEAD_START / SPEED)
     simulated.create_hosts([simulated.SimulatedHost(name, networks=("default",)) for name in ("left", "right")])
     uuid = simulated.create_guest("left", "ledger", memory_mib=1024, config=Config(agent_channel=True))
     cluster = cluster_create(actor=SYSTEM, name="main", shared_storage=True)
