@@ -9,8 +9,8 @@ from pathlib import Path
 from django.conf import settings
 from django.utils import timezone
 
+from audit import syslog
 from audit.models import AuditEvent, AuditSeal
-from audit.syslog import waiting
 
 #: A seal comes within a second; an event that has waited this long says that the sealer is gone or stuck.
 LATE_SECONDS = 30.0
@@ -32,7 +32,7 @@ def anchors_unsent_since() -> datetime | None:
     """
     if settings.SLIPWAY_AUDIT_SYSLOG is None:
         return None
-    oldest = next(waiting(Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), settings.SLIPWAY_AUDIT_SYSLOG), None)
+    oldest = next(syslog.waiting(Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE), settings.SLIPWAY_AUDIT_SYSLOG), None)
     late = oldest is not None and (timezone.now() - oldest.at).total_seconds() > LATE_SECONDS
     return oldest.at if oldest is not None and late else None
 

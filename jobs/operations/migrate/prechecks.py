@@ -45,28 +45,31 @@ def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, o
         of_destination = beside.submit(
             on_destination.together, lambda: (on_destination.list_guests(), on_destination.describe_host())
         )
-
-        def of_source() -> Facts:
-            definition = on_source.guest_definition(uuid)
-            of_networks = beside.submit(on_destination.missing_networks, definition.nics)
-            state, activity = on_source.guest_state(uuid), on_source.activity(uuid)
-            snapshots, source_identity = on_source.snapshots_export(uuid), on_source.identify_host()
-            there, destination_facts = of_destination.result()
-            return Facts(
-                vm=vm,
-                source=source,
-                destination=destination,
-                state=state,
-                activity=activity,
-                definition=definition,
-                there=there,
-                source_identity=source_identity,
-                destination_facts=destination_facts,
-                missing_networks=of_networks.result(),
-                snapshots=snapshots,
+        definition = on_source.guest_definition(uuid)
+        of_networks = beside.submit(on_destination.missing_networks, definition.nics)
+        state, activity, snapshots, source_identity = on_source.together(
+            lambda: (
+                on_source.guest_state(uuid),
+                on_source.activity(uuid),
+                on_source.snapshots_export(uuid),
+                on_source.identify_host(),
             )
-
-        return on_source.together(of_source)
+        )
+        there, destination_facts = of_destination.result()
+        missing_networks = of_networks.result()
+    return Facts(
+        vm=vm,
+        source=source,
+        destination=destination,
+        state=state,
+        activity=activity,
+        definition=definition,
+        there=there,
+        source_identity=source_identity,
+        destination_facts=destination_facts,
+        missing_networks=missing_networks,
+        snapshots=snapshots,
+    )
 
 
 def verdicts(facts: Facts) -> list[Verdict]:
