@@ -15,6 +15,7 @@ from access.actions import Action
 from inventory.models import VM, SeenChange
 from jobs.attribution import changes_acknowledge
 from portal.api.fields import Body, PersonSerializer, vm_named, vms_named
+from portal.api.schema import problems
 from portal.api.views import NounView
 
 _VM = OpenApiParameter("vm", str, OpenApiParameter.PATH, description="The VM's id or UUID.")
@@ -65,7 +66,7 @@ class OutsideChangesView(ListModelMixin, NounView):
         description="For who may approve on the VM, and for auditors.",
         parameters=[_VM],
         request=SeenChangesNote,
-        responses={200: Acknowledged},
+        responses={200: Acknowledged, **problems(422)},
     )
     def acknowledge(self, request: Request, vm: str) -> Response:
         count = changes_acknowledge(actor=self.caller, vm=self._vm(), **self.body(SeenChangesNote))

@@ -69,15 +69,15 @@ Scene = tuple[World, dict[str, Person], Door]
 
 @contextmanager
 def stage() -> Iterator[Scene]:
-    """The world, the people and the door, in a transaction that is rolled back at the end."""
+    """The world, the people and the door, in a transaction that is rolled back at the end. Not for use in another."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA temp_store = MEMORY")  # what a savepoint remembers need not go through a file
     logging.disable(logging.CRITICAL)  # thousands of refusals are no news here
     thresholds = gc.get_threshold()
     gc.collect()
     gc.freeze()  # what all the tests before have left need not be looked through thousands of times
     gc.set_threshold(50_000, 20, 20)
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA temp_store = MEMORY")  # what a savepoint remembers need not go through a file
     try:
         with undone():
             world = build()
