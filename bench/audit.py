@@ -30,7 +30,7 @@ PAGE = 5_000
 
 
 def main(rounds: int = 6) -> None:
-    """Measure `rounds` of both arms for the main transaction, and a third of that for those beside it."""
+    """Measure `rounds` of both arms for the main transaction, and half of that for those beside it."""
     with installation(track_commit_timestamp="on") as server, audit_core() as anchor:
         _fill()
         with audit_load.sealer():
