@@ -79,7 +79,7 @@ def effects(user: User, wanted: Mapping[str, Collection[int]]) -> tuple[Effects,
     """Actions allowed and denied to the user by live rows, own and through teams, on the wanted ids of each scope and
     on everything. A user who is inactive by now holds no row. One SQL statement.
     """
-    columns = "'everything' AS scope, 0 AS target, action, NULL AS permission_id, effect"
+    columns = "'everything' AS scope, 0 AS target, action, CAST(NULL AS integer) AS permission_id, effect"
     parts, values = [_on_everything(columns)], [user.pk, user.pk]
     for scope, ids in wanted.items():
         if ids:
