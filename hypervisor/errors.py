@@ -99,6 +99,19 @@ class AgentRefused(HypervisorError):
     code = "agent_refused"
 
 
+class ConsoleTaken(HypervisorError):
+    """Somebody has the guest's console open already, here or past Slipway."""
+
+    code = "console_taken"
+    retryable = True
+
+
+class ConsoleEnded(HypervisorError):
+    """The console is over: the guest stopped or left the host, or the host ended it."""
+
+    code = "console_ended"
+
+
 class NotSupported(HypervisorError):
     """This hypervisor, or its version, cannot do that."""
 

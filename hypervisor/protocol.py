@@ -212,5 +212,29 @@ class Agent(Protocol):
         """Write a guest's file, whole. Raises AgentUnavailable, AgentRefused."""
 
 
-class Hypervisor(Connection, Observing, Powering, Snapshotting, Migrating, Defining, Agent, Protocol):
+class Console(Protocol):
+    """A guest's serial console, held open. Reading and writing may be done by two threads at a time."""
+
+    def read(self, seconds: float) -> bytes:
+        """What the guest wrote since, at most 64 KiB; empty when nothing came in so many seconds. Raises ConsoleEnded
+        once everything that came before the end was read.
+        """
+
+    def write(self, data: bytes) -> None:
+        """Type it. Raises ConsoleEnded, and OperationTimeout when the guest takes nothing any more."""
+
+    def close(self) -> None:
+        """Let go of it; a read in another thread ends with ConsoleEnded. Idempotent."""
+
+
+class Consoles(Protocol):
+    """Consoles."""
+
+    def open_console(self, uuid: str) -> Console:
+        """Open the guest's first serial console, for one at a time. Raises GuestNotFound, GuestStateInvalid (it is
+        off), ConsoleTaken, NotSupported (it has none).
+        """
+
+
+class Hypervisor(Connection, Observing, Powering, Snapshotting, Migrating, Defining, Agent, Consoles, Protocol):
     """One host, all of the above."""

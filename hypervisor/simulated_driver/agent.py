@@ -50,7 +50,7 @@ class Agent(Session):
             now = guests.find(tx, self.host, uuid)
             if now["boot"] != guest["boot"]:
                 raise AgentUnavailable(f"{guest['name']} went down while the program ran.")
-            _aftermath(tx, now, outcome)
+            aftermath(tx, now, outcome)
         if outcome.restarts_agent:
             raise AgentUnavailable(f"The agent of {guest['name']} went away while the program ran.")
         if garbage:
@@ -123,7 +123,7 @@ def _scripted(tx: sqlite3.Connection, uuid: str, argv: Sequence[str]) -> Outcome
     return None
 
 
-def _aftermath(tx: sqlite3.Connection, guest: sqlite3.Row, outcome: Outcome) -> None:
+def aftermath(tx: sqlite3.Connection, guest: sqlite3.Row, outcome: Outcome) -> None:
     """What a program does to the guest as a whole."""
     now = time.time()
     if outcome.reboots:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypervisor.protocol import Hypervisor
 from hypervisor.simulated_driver.agent import Agent
+from hypervisor.simulated_driver.console import Consoles
 from hypervisor.simulated_driver.defining import Defining
 from hypervisor.simulated_driver.migrating import Migrating
 from hypervisor.simulated_driver.observing import Observing
@@ -11,7 +12,7 @@ from hypervisor.simulated_driver.powering import Powering
 from hypervisor.simulated_driver.snapshotting import Snapshotting
 
 
-class SimulatedHypervisor(Observing, Powering, Snapshotting, Migrating, Defining, Agent):
+class SimulatedHypervisor(Observing, Powering, Snapshotting, Migrating, Defining, Agent, Consoles):
     """One connection to one simulated host; see `hypervisor.protocol.Hypervisor`."""
 
 

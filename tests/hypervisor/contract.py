@@ -15,11 +15,12 @@ from __future__ import annotations
 from tests.hypervisor.contract_agent import AgentContract
 from tests.hypervisor.contract_base import Estate, Feature
 from tests.hypervisor.contract_basics import BasicsContract
+from tests.hypervisor.contract_console import ConsoleContract
 from tests.hypervisor.contract_migration import MigrationContract
 from tests.hypervisor.contract_snapshots import SnapshotContract
 
 __all__ = ["Estate", "Feature", "HypervisorContract"]
 
 
-class HypervisorContract(BasicsContract, SnapshotContract, MigrationContract, AgentContract):
+class HypervisorContract(BasicsContract, SnapshotContract, MigrationContract, AgentContract, ConsoleContract):
     """The whole contract."""

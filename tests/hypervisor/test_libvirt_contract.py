@@ -10,6 +10,7 @@ from lab.estate import Lab
 from tests.hypervisor.contract_agent import AgentContract
 from tests.hypervisor.contract_base import Estate, Feature
 from tests.hypervisor.contract_basics import BasicsContract
+from tests.hypervisor.contract_console import ConsoleContract
 from tests.hypervisor.contract_migration import MigrationContract
 from tests.hypervisor.contract_snapshots import SnapshotContract
 from tests.hypervisor.lab_estate import LabEstate
@@ -35,7 +36,7 @@ def debian(hosts: Lab) -> Iterator[LabEstate]:
     hosts.remove_guest("debian")
 
 
-class TestLibvirt(BasicsContract, SnapshotContract, MigrationContract):
+class TestLibvirt(BasicsContract, SnapshotContract, MigrationContract, ConsoleContract):
     """The whole contract but the agent's part."""
 
     @pytest.fixture
@@ -44,9 +45,10 @@ class TestLibvirt(BasicsContract, SnapshotContract, MigrationContract):
 
 
 class TestLibvirtAgent(AgentContract):
-    """The agent's part, and what only an agent can tell of snapshots."""
+    """The agent's part, what only an agent can tell of snapshots, and what only a shell can tell of a console."""
 
     test_a_revert_brings_the_disk_back = SnapshotContract.test_a_revert_brings_the_disk_back
+    test_what_is_typed_arrives_and_is_answered = ConsoleContract.test_what_is_typed_arrives_and_is_answered
 
     @pytest.fixture
     def estate(self, debian: LabEstate) -> Estate:
