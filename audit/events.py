@@ -56,6 +56,10 @@ class EventAction(models.TextChoices):
     VM_CHANGE_ACKNOWLEDGED = "vm.change_acknowledged", "Change from outside acknowledged"
     VM_DEFINITION_APPROVED = "vm.definition_approved", "VM's definition approved"
 
+    CONSOLE_ASKED = "console.asked", "Console asked for"
+    CONSOLE_OPENED = "console.opened", "Console opened"
+    CONSOLE_ENDED = "console.ended", "Console ended"
+
     JOB_SUBMITTED = "job.submitted", "Job submitted"
     JOB_SCHEDULED = "job.scheduled", "Job scheduled"
     JOB_QUEUED = "job.queued", "Job queued"

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from audit.syslog import Destination
@@ -47,6 +48,21 @@ def redis_socket() -> Path:
 def base_url() -> str:
     """`SLIPWAY_BASE_URL`: where people reach the portal."""
     return (os.environ.get("SLIPWAY_BASE_URL") or "http://127.0.0.1:8000").rstrip("/")
+
+
+def console_url() -> str:
+    """`SLIPWAY_CONSOLE_URL`: where browsers reach the console gateway, `ws://` or `wss://`; default the portal's
+    address, one port higher. Raises ValueError.
+    """
+    configured = os.environ.get("SLIPWAY_CONSOLE_URL")
+    if configured:
+        if urlsplit(configured).scheme not in ("ws", "wss"):
+            raise ValueError(f"SLIPWAY_CONSOLE_URL must begin with ws:// or wss://, unlike {configured}.")
+        return configured
+    base = urlsplit(base_url())
+    scheme, usual = ("wss", 443) if base.scheme == "https" else ("ws", 80)
+    host = f"[{base.hostname}]" if ":" in (base.hostname or "") else base.hostname
+    return f"{scheme}://{host}:{(base.port or usual) + 1}"
 
 
 def allowed_host_schemes() -> frozenset[str]:

@@ -10,6 +10,7 @@ from django.http import Http404
 from access.errors import InvalidAccessRequest, NotAllowed, NotVisible
 from audit.events import EventAction, Outcome
 from audit.record import record_alone
+from console.errors import NoHost
 from inventory.errors import InvalidInventoryRequest, InventoryConflict
 from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition, NotAdmitted, TargetBusy
 
@@ -31,6 +32,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     InvalidAccessRequest: (400, "Invalid request"),
     InvalidInventoryRequest: (400, "Invalid request"),
     InventoryConflict: (409, "Conflict"),
+    NoHost: (409, "Conflict"),
     InvalidRequest: (400, "Invalid request"),
     NotAdmitted: (422, "Not admitted"),
     TargetBusy: (409, "Busy"),

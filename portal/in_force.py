@@ -27,6 +27,7 @@ def settings_facts() -> dict[str, Any]:
     keep, syslog = settings.SLIPWAY_AUDIT_KEEP_MONTHS, settings.SLIPWAY_AUDIT_SYSLOG
     shown = {
         "SLIPWAY_BASE_URL": _without_secret(settings.BASE_URL),
+        "SLIPWAY_CONSOLE_URL": _without_secret(settings.CONSOLE_URL),
         "SLIPWAY_HOST_SCHEMES": ", ".join(sorted(settings.SLIPWAY_HOST_SCHEMES)),
         "SLIPWAY_AUDIT_KEEP_MONTHS": "" if keep is None else str(keep),
         "SLIPWAY_AUDIT_SYSLOG": "" if syslog is None else str(syslog),

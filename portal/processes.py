@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from console.carrying import MESSAGE_BYTES
 from portal import environment
 from portal.supervisor import Process
 
@@ -34,16 +35,23 @@ def redis() -> Process:
 
 def web() -> Process:
     """The portal and the API."""
-    address = urlsplit(settings.BASE_URL)
-    port = address.port or (443 if address.scheme == "https" else 80)
+    return _served("web", "portal.asgi:application", settings.BASE_URL, "--lifespan", "off", "--ws", "none")
+
+
+def console() -> Process:
+    """The console gateway."""
+    options = ["--lifespan", "on", "--ws", "websockets-sansio", "--ws-max-size", str(2 * MESSAGE_BYTES)]
+    return _served("console", "portal.console_asgi:application", settings.CONSOLE_URL, *options)
+
+
+def _served(name: str, application: str, url: str, *options: str) -> Process:
+    """An ASGI application at an address of ours; on loopback, where something else answers at that address."""
+    address = urlsplit(url)
+    port = address.port or (443 if address.scheme in ("https", "wss") else 80)
     host = address.hostname if address.hostname in ("127.0.0.1", "localhost", "::1") else "127.0.0.1"
-    return Process(
-        "web",
-        [
-            sys.executable, "-m", "uvicorn", "portal.asgi:application", "--host", str(host), "--port", str(port),
-            "--lifespan", "off", "--no-access-log", "--log-level", "warning",
-        ],
-    )  # fmt: skip
+    where = ["--host", str(host), "--port", str(port)]
+    quiet = ["--no-access-log", "--log-level", "warning"]
+    return Process(name, [sys.executable, "-m", "uvicorn", application, *where, *quiet, *options])
 
 
 def worker(name: str = "worker", queues: str = "slipway", threads: int = WORKER_THREADS) -> Process:
@@ -75,4 +83,4 @@ def sealer() -> Process:
 def all_processes() -> list[Process]:
     """What `script/server` runs, in the order of starting."""
     needs_redis = environment.redis_socket().as_posix() in settings.CELERY_BROKER_URL
-    return [*([redis()] if needs_redis else []), sealer(), web(), worker(), scheduler(), watcher()]
+    return [*([redis()] if needs_redis else []), sealer(), web(), console(), worker(), scheduler(), watcher()]

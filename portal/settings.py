@@ -15,6 +15,7 @@ from portal import environment
 BASE_DIR = environment.BASE_DIR
 DATA_DIR = environment.data_dir()
 BASE_URL = environment.base_url()
+CONSOLE_URL = environment.console_url()
 _HTTPS = BASE_URL.startswith("https://")
 
 SECRET_KEY = key_from_file(DATA_DIR / "keys" / "django.key")
@@ -43,6 +44,7 @@ INSTALLED_APPS = [
     "access",
     "inventory",
     "jobs",
+    "console",
     "portal",
 ]
 
@@ -135,7 +137,7 @@ CONTENT_SECURITY_POLICY = {
         "style-src": [SELF, NONCE],
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
-        "connect-src": [SELF],
+        "connect-src": [SELF, CONSOLE_URL],
         "form-action": [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],

@@ -10,6 +10,7 @@ from portal.api.access_requests import AccessRequestView
 from portal.api.audit_events import AuditEventView
 from portal.api.broken_glass import BrokenGlassView
 from portal.api.clusters import ClusterView
+from portal.api.consoles import ConsoleView
 from portal.api.definitions import DefinitionView
 from portal.api.grants import GrantView
 from portal.api.hosts import HostView
@@ -54,6 +55,7 @@ urlpatterns = [
     path(
         "vms/<slug:vm>/definition/approve/", DefinitionView.as_view({"post": "approve"}), name="vm-definition-approve"
     ),
+    path("vms/<slug:vm>/consoles/", ConsoleView.as_view({"post": "ask"}), name="vm-consoles"),
     path("teams/<int:team>/members/", MemberView.as_view({"get": "list", "post": "create"}), name="team-members"),
     path("teams/<int:team>/members/<int:user>/", MemberView.as_view({"delete": "destroy"}), name="team-member"),
     path("access/explain/", ExplainView.as_view(), name="access-explain"),

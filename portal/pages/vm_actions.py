@@ -13,6 +13,7 @@ from django.urls import reverse
 from access.actions import Action
 from access.errors import Refused
 from access.gate import Actor
+from hypervisor.types import PowerState
 from inventory.models import VM
 from jobs.errors import NotAdmitted
 from jobs.models import Job
@@ -37,6 +38,7 @@ class Buttons:
 
     work: list[Button]
     power: list[Button]
+    console: Button | None
 
     @property
     def refusals(self) -> list[tuple[str, str]]:
@@ -85,7 +87,13 @@ def buttons(user: Actor, vm: VM, held: Iterable[Action], busy: Job | None) -> Bu
         for name, label, icon in _POWER
         if Action.POWER in rights
     ]
-    return Buttons(work, power)
+    return Buttons(work, power, _console(vm) if Action.CONSOLE in rights else None)
+
+
+def _console(vm: VM) -> Button:
+    off = vm.power_state not in (PowerState.RUNNING, PowerState.PAUSED)
+    why_not = f"{vm} is not running, so that nothing is written to its console." if off else ""
+    return Button("Console", "console", reverse("vm-console", args=[vm.pk]), why_not)
 
 
 def settled_refusal(vm: VM, busy: Job | None) -> str:
