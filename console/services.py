@@ -29,7 +29,7 @@ def expires_at(console: Console) -> datetime:
 
 
 @transaction.atomic
-def console_ask(*, actor: User, vm: VM, sign_in: SignIn) -> tuple[Console, str]:
+def console_ask(*, actor: User, vm: VM, sign_in: SignIn, reason: str = "") -> tuple[Console, str]:
     """Ask for a VM's console. Needs CONSOLE on the VM. Returns it with its ticket, which is kept nowhere.
 
     Raises NotVisible, NotAllowed, NoHost.
@@ -48,7 +48,7 @@ def console_ask(*, actor: User, vm: VM, sign_in: SignIn) -> tuple[Console, str]:
         token_digest=sign_in.token_digest,
         asked_at=now,
     )
-    record(EventAction.CONSOLE_ASKED, target=vm, actor=actor, detail={"console": console.pk})
+    record(EventAction.CONSOLE_ASKED, target=vm, actor=actor, reason=reason, detail={"console": console.pk})
     return console, ticket
 
 

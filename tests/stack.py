@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -30,6 +31,13 @@ def until(ask: Callable[[], Any], *, seconds: float = 60.0, what: str = "it") ->
             return answer
         time.sleep(0.05)
     raise AssertionError(f"{what} did not happen within {seconds:.0f} s")
+
+
+def free_port() -> int:
+    """A port of loopback at which nobody listens just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def database_url() -> str:

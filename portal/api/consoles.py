@@ -15,7 +15,7 @@ from access.actions import Action
 from console.services import console_ask, expires_at
 from console.sign_in import SignIn
 from inventory.models import VM
-from portal.api.fields import vm_named, vms_named
+from portal.api.fields import Body, vm_named, vms_named
 from portal.api.views import NounView
 
 
@@ -27,6 +27,10 @@ class ConsoleTicketSerializer(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField()
 
 
+class ConsoleRequest(Body):
+    reason = serializers.CharField(max_length=500, default="", allow_blank=True, help_text="Goes into the record.")
+
+
 class ConsoleView(NounView):
     """A VM's serial console. What the guest writes comes as bytes, and what is typed goes as bytes."""
 
@@ -36,14 +40,16 @@ class ConsoleView(NounView):
 
     @extend_schema(
         summary="Ask for a VM's console",
-        request=None,
+        request=ConsoleRequest,
         responses={201: ConsoleTicketSerializer},
     )
     def ask(self, request: Request, vm: str) -> Response:
         found = vm_named(self.get_queryset(), vm)
         if found is None:
             self.missing(vms_named(VM.objects.all(), vm))
-        console, ticket = console_ask(actor=self.caller, vm=found, sign_in=_sign_in(request))
+        console, ticket = console_ask(
+            actor=self.caller, vm=found, sign_in=_sign_in(request), **self.body(ConsoleRequest)
+        )
         answer = {"address": settings.CONSOLE_URL, "ticket": ticket, "expires_at": expires_at(console)}
         return Response(self.get_serializer(answer).data, status=status.HTTP_201_CREATED)
 
