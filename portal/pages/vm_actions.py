@@ -91,8 +91,10 @@ def buttons(user: Actor, vm: VM, held: Iterable[Action], busy: Job | None) -> Bu
 
 
 def _console(vm: VM) -> Button:
-    off = vm.power_state not in (PowerState.RUNNING, PowerState.PAUSED)
-    why_not = f"{vm} is not running, so that nothing is written to its console." if off else ""
+    """Also while a job holds the VM: to look on is no work."""
+    why_not = settled_refusal(vm, None)
+    if not why_not and vm.power_state not in (PowerState.RUNNING, PowerState.PAUSED):
+        why_not = f"{vm} is not running, so that nothing is written to its console."
     return Button("Console", "console", reverse("vm-console", args=[vm.pk]), why_not)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("portal", "jobs", "inventory", "access", "audit", "hypervisor", "lab")
+PACKAGES = ("portal", "console", "jobs", "inventory", "access", "audit", "hypervisor", "lab")
 
 BREAKS = [
     ("Imports point down", "audit/planted.py", "import jobs.models"),

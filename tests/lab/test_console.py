@@ -120,3 +120,12 @@ def test_a_gateway_that_was_killed_lets_go_and_tells(site: Any, debian: str, gat
         read_until(socket, b"# ")
     left = AuditEvent.objects.filter(action=EventAction.CONSOLE_ENDED, outcome=Outcome.UNKNOWN)
     assert [event.actor_name for event in left] == [person.user.username]
+
+
+def test_with_a_move_to_another_host_it_ends(site: Any, gateway: str) -> None:
+    site.lab.reset_guest("small")
+    vm = site.ready("small")
+    with at_console(gateway, operator_of(vm), vm) as socket:
+        job = site.do("vm.migrate", vm)
+        assert job.state == "succeeded", job.error_message
+        assert last_words(socket) == "The guest's console has ended."

@@ -27,7 +27,7 @@ from tests.mutants.weaving import ROOT, SWITCH, Mutant, mutants, weave
 
 #: Where what was found is kept.
 OUTPUT = ROOT / "var" / "mutants"
-ROOMS = ["access", "admin", "api", "audit", "inventory", "jobs", "pages"]
+ROOMS = ["access", "admin", "api", "audit", "console", "inventory", "jobs", "pages"]
 #: The whole matrix and the probes are tried address by address, by `by_address.py`, which says the same.
 _WHOLE = (
     "tests/access/matrix/test_matrix.py::test_everybody_is_answered_as_the_table_says",

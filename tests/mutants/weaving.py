@@ -26,7 +26,7 @@ from tests.mutants.rules import RULES, Change
 
 ROOT = Path(__file__).parents[2]
 #: What is searched for uses of the gate.
-PACKAGES = ("access", "audit", "inventory", "jobs", "portal")
+PACKAGES = ("access", "audit", "console", "inventory", "jobs", "portal")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def test_a_button_that_cannot_be_pressed_says_why(maintainer: Client, estate: Es
     VM.objects.filter(pk=estate.vm.pk).update(power_state="shut_off")
     answer = page(maintainer, estate.vm)
     assert offered(answer, estate.vm) == {"vm-snapshot", "vm.start"}
-    assert answer.disabled == ["Patch", "Migrate"]
+    assert answer.disabled == ["Patch", "Migrate", "Console"]
     assert "a guest is patched while it runs" in answer.text
     assert "only a running VM migrates live" in answer.text
 
@@ -61,7 +61,7 @@ def test_a_host_that_is_gone_disables_everything_but_not_the_page(maintainer: Cl
     answer = page(maintainer, estate.vm)
     assert offered(answer, estate.vm) == set()
     assert "The host north-1 does not answer. What is shown was seen 12 min ago" in answer.text
-    assert answer.disabled == ["Snapshot", "Patch", "Migrate", "Power", "Revert", "Revert", "Delete"]
+    assert answer.disabled == ["Snapshot", "Patch", "Migrate", "Console", "Power", "Revert", "Revert", "Delete"]
 
 
 def test_a_job_that_holds_the_vm_is_shown_and_disables_the_rest(maintainer: Client, estate: Estate) -> None:
