@@ -48,11 +48,11 @@ SELECT {columns}
  UNION ALL
 SELECT {columns}
   FROM access_team{scope}permission held
- WHERE {group} {among_teams} AND (expires_at IS NULL OR expires_at > {now}){more}"""
+ WHERE held.group_id{aside} {among_teams} AND (expires_at IS NULL OR expires_at > {now}){more}"""
 
-#: A row's team. Where the objects are few and named, it must not be looked for by the index of teams: PostgreSQL, which
-#: can't foresee in how few teams somebody is, would read all rows of them all. A sum is in no index.
-_TEAM, _TEAM_OF_FEW = "held.group_id", "held.group_id + 0"
+#: What is put behind a row's team where the objects are few and named: PostgreSQL, which can't foresee in how few teams
+#: somebody is, would go by the index of teams as well, and read all rows of them all. A sum is in no index.
+_NOT_BY_INDEX = " + 0"
 
 #: Rows, each with its action's name, of somebody who is active.
 _NAMED = """
@@ -64,7 +64,7 @@ SELECT scope, target, COALESCE(codename, action), effect
 def targets(user: User, scope: str, action: Action, effect: str) -> RawSQL:
     """Ids of the objects of a scope on which the user has this effect for this action, as a subquery for `__in`."""
     of_action = f" AND held.permission_id {_AMONG[connection.vendor].format(_PERMISSIONS)} AND effect = %s"
-    statement = _on_scope(scope, "content_object_id", of_action, _TEAM)
+    statement = _on_scope(scope, "content_object_id", of_action)
     return RawSQL(statement, [user.pk, action.value, effect] * 2)  # noqa: S611 - values go as values
 
 
@@ -85,7 +85,7 @@ def effects(user: User, wanted: Mapping[str, Collection[int]]) -> tuple[Effects,
         if ids:
             among = f" AND content_object_id IN ({', '.join(['%s'] * len(ids))})"
             columns = f"'{scope}', content_object_id, NULL, permission_id, effect"
-            parts.append(_on_scope(scope, columns, among, _TEAM_OF_FEW))
+            parts.append(_on_scope(scope, columns, among, _NOT_BY_INDEX))
             values += [user.pk, *ids] * 2
     statement = _NAMED.format(rows=" UNION ALL ".join(parts))
     allowed: dict[tuple[str, Any], set[str]] = defaultdict(set)
@@ -97,10 +97,10 @@ def effects(user: User, wanted: Mapping[str, Collection[int]]) -> tuple[Effects,
     return allowed, denied
 
 
-def _on_scope(scope: str, columns: str, more: str, group: str) -> str:
+def _on_scope(scope: str, columns: str, more: str, aside: str = "") -> str:
     if scope not in SCOPES:
         raise ValueError(f"{scope} is no scope")
-    return _ON_SCOPE.format(scope=scope, columns=columns, more=more, group=group, **_of_database())
+    return _ON_SCOPE.format(scope=scope, columns=columns, more=more, aside=aside, **_of_database())
 
 
 def _on_everything(columns: str, more: str = "") -> str:
