@@ -3,9 +3,9 @@
 Reads lines `TRANSACTION ARM SECONDS`, works that long, and answers with a line of JSON. The arms are `plain` and
 `audited`; the transactions:
 
-- `update`: one UPDATE, and nothing else: the barest that can be recorded.
-- `change`: one VM read and locked, changed and saved, as each service does it.
 - `service`: a service as it is, `vm_assign_segment`, with its checks of rights.
+- `change`: one VM read and locked, changed and saved: what each service does at the least.
+- `update`: one UPDATE, and nothing else: the barest that can be recorded.
 """
 
 from __future__ import annotations
