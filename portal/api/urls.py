@@ -13,6 +13,7 @@ from portal.api.clusters import ClusterView
 from portal.api.consoles import ConsoleView
 from portal.api.definitions import DefinitionView
 from portal.api.grants import GrantView
+from portal.api.holds import HoldView
 from portal.api.hosts import HostView
 from portal.api.jobs import JobView
 from portal.api.me import MeView
@@ -40,6 +41,7 @@ _router.register("users", UserView, "user")
 _router.register("jobs", JobView, "job")
 _router.register("broken-glass", BrokenGlassView, "broken-glass")
 _router.register("audit-events", AuditEventView, "audit-event")
+_router.register("holds", HoldView, "hold")
 
 urlpatterns = [
     path("", RootView.as_view(), name="root"),

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.django_db
 #: What reading the record leaves in it.
 READS = {
     "holds": ["audit.read"],
+    "api:hold-list": ["audit.read"],
+    "api:hold-detail": ["audit.read"],
     "api:audit-event-list": ["audit.read"],
     "api:audit-event-detail": ["audit.read"],
     "auditors:audit_auditevent_changelist": ["audit.read"],

@@ -134,6 +134,8 @@ API: dict[tuple[str, str], Body] = {
     ("api:segment-alarms", "PUT"): lambda side, _: {"silent": ["power"]},
     ("api:segment-approvals", "PUT"): lambda side, _: {"needs_approval": ["vm.patch"]},
     ("api:vm-definition-approve", "POST"): lambda side, _: {"seen": make.changed_definition().digest},
+    ("api:hold-list", "POST"): lambda side, _: {"name": "Case 7", "reason": "a court", "object": "web-1"},
+    ("api:hold-lift", "POST"): lambda side, _: {"reason": "settled"},
     ("api:job-reject", "POST"): lambda side, _: {"reason": "not today"},
     ("api:job-list", "POST:vm.start"): _submit("vm.start"),
     ("api:job-list", "POST:vm.shutdown"): _submit("vm.shutdown"),
