@@ -13,6 +13,8 @@ from access.grant_facts import FACTS
 from access.models import Grant
 from audit.events import EventAction
 
+_SCOPES = ("vm", "segment", "host", "cluster")
+
 
 def in_segments(moment: Moment, vms: QuerySet[Any], segments: Collection[int]) -> QuerySet[Any]:
     """Those of the VMs that were in one of these segments then."""
@@ -20,14 +22,18 @@ def in_segments(moment: Moment, vms: QuerySet[Any], segments: Collection[int]) -
 
 
 def reached(moment: Moment, objects: QuerySet[Any], users: Collection[int]) -> QuerySet[Any]:
-    """Those of the VMs or segments of which some grant might have spoken to one of these users then."""
+    """Those of the objects, all of one kind, of which some grant might have spoken to one of these users then."""
     keys = _keys(moment, users)
     if any(scope == "everything" for scope, _number in keys):
         return objects
-    numbers = {kind: [number for scope, number in keys if scope == kind] for kind in ("vm", "segment")}
+    numbers = {kind: [number for scope, number in keys if scope == kind] for kind in _SCOPES}
     kind = str(objects.model._meta.model_name)
     wanted = Q(pk__in=numbers[kind])
-    return objects.filter(wanted | _was_in(moment, numbers["segment"]) if kind == "vm" else wanted)
+    if kind == "vm":
+        wanted |= _was_in(moment, numbers["segment"])
+    elif kind == "host":
+        wanted |= Q(cluster__in=numbers["cluster"])  # for good: a host is in the cluster that it was enrolled in
+    return objects.filter(wanted)
 
 
 def _was_in(moment: Moment, segments: Collection[int]) -> Q:
@@ -45,11 +51,10 @@ def _keys(moment: Moment, users: Collection[int]) -> set[Key]:
     """What today's grants of these users and their teams reach, and those that were taken away since."""
     teams = moment.teams_of(users)
     today = Grant.objects.filter(Q(user__in=users) | Q(team__in=teams)).select_related(None).order_by()
-    scopes = ("vm", "segment")
     keys: set[Key] = set()
-    for everything, *numbers in today.values_list("everything", *scopes):
+    for everything, *numbers in today.values_list("everything", *_SCOPES):
         keys |= {("everything", 0)} if everything else set()
-        keys |= {(scope, number) for scope, number in zip(scopes, numbers, strict=True) if number is not None}
+        keys |= {(scope, number) for scope, number in zip(_SCOPES, numbers, strict=True) if number is not None}
     holders = {*(("user", user) for user in users), *(("team", team) for team in teams)}
     for event in moment.changes(EventAction.GRANT_REVOKED):
         was = event.before

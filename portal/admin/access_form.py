@@ -13,9 +13,10 @@ from access.asof import Moment
 from access.asof_lists import in_segments, reached
 from access.errors import InvalidAccessRequest
 from access.models import Team, User
-from inventory.models import VM, Segment
+from inventory.models import VM, Cluster, Host, Segment
 
-KINDS = [("vm", "VMs"), ("segment", "Segments")]
+KINDS = [("vm", "VMs"), ("segment", "Segments"), ("host", "Hosts"), ("cluster", "Clusters")]
+MODELS: dict[str, Any] = {"vm": VM, "segment": Segment, "host": Host, "cluster": Cluster}
 
 
 class AccessForm(forms.Form):
@@ -40,6 +41,10 @@ class AccessForm(forms.Form):
         choices["segment"].queryset = Segment.objects.visible_to(user)
         choices["team"].queryset = Team.objects.visible_to(user)
 
+    def clean_kind(self) -> str:
+        """A key of `MODELS`."""
+        return self.cleaned_data["kind"] or "vm"
+
     def clean_person(self) -> User | None:
         """The account of that name."""
         name = self.cleaned_data["person"].strip()
@@ -59,16 +64,24 @@ class AccessForm(forms.Form):
             raise forms.ValidationError(str(error)) from error
         return at
 
+    def clean(self) -> dict[str, Any]:
+        """A segment has VMs; no host or cluster is in one."""
+        asked: dict[str, Any] = super().clean() or {}
+        if asked.get("segment") and asked.get("kind") in ("host", "cluster"):
+            self.add_error("segment", "Hosts and clusters are in no segment.")
+        return asked
+
     def objects(self, moment: Moment) -> QuerySet[Any]:
         """What is looked at, by name: as far as the auditor sees it today, and it was there then."""
         asked, users = self.cleaned_data, self.users(moment)
-        rows: QuerySet[Any]
-        if asked["kind"] == "segment":
-            rows = Segment.objects.visible_to(self.auditor)
-            rows = rows.filter(pk=asked["segment"].pk) if asked["segment"] else rows
-        else:
-            rows = VM.objects.visible_to(self.auditor).filter(created_at__lte=moment.at)
-            rows = in_segments(moment, rows, [asked["segment"].pk]) if asked["segment"] else rows
+        rows: QuerySet[Any] = MODELS[asked["kind"]]._default_manager.visible_to(self.auditor)
+        if asked["kind"] == "vm":
+            rows = rows.filter(created_at__lte=moment.at)
+        elif asked["kind"] == "host":
+            rows = rows.select_related("cluster")
+        if asked["segment"]:
+            one = [asked["segment"].pk]
+            rows = in_segments(moment, rows, one) if asked["kind"] == "vm" else rows.filter(pk__in=one)
         if asked["name"]:
             rows = rows.filter(name__icontains=asked["name"])
         if users is not None:

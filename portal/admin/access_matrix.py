@@ -1,4 +1,4 @@
-"""The access matrix: who might do what on which VM or segment, now or at a moment of the past, and why."""
+"""The access matrix: who might do what on which VM, segment, host or cluster, now or in the past, and why."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from audit.events import EventAction
 from audit.export import Tally, told
 from audit.record import record_alone
 from audit.selectors import told_of
-from inventory.models import VM, Segment
-from portal.admin.access_form import KINDS, AccessForm
+from inventory.models import Segment
+from portal.admin.access_form import KINDS, MODELS, AccessForm
 from portal.admin.exports import Download, csv_rows, safe
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ class AccessMatrix:
                 "blocks": list(blocks(view, page.object_list, form.users(moment))),
                 "is_past": form.cleaned_data["at"] is not None,
                 "at": instant(moment.at),
-                "kind": form.cleaned_data["kind"] or "vm",
+                "kind": form.cleaned_data["kind"],
+                "noun": MODELS[form.cleaned_data["kind"]]._meta.verbose_name,
                 "query": urlencode({name: value for name, value in request.GET.items() if value and name != "p"}),
                 "may_export": gate.can(request.user, Action.EXPORT),  # type: ignore[arg-type]
             }
@@ -123,8 +124,7 @@ class AccessMatrix:
         if not form.is_valid() or form.moment is None:
             raise BadRequest
         asked, moment = form.cleaned_data, form.moment
-        model = Segment if asked["kind"] == "segment" else VM
-        target = model._default_manager.visible_to(request.user).filter(pk=asked["target"]).first()  # type: ignore[attr-defined]
+        target = MODELS[asked["kind"]]._default_manager.visible_to(request.user).filter(pk=asked["target"]).first()
         user = User.objects.visible_to(request.user).filter(pk=asked["user"]).first()
         if target is None or user is None:
             raise Http404

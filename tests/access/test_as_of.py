@@ -30,8 +30,9 @@ from audit.events import EventAction
 from audit.models import AuditEvent
 from audit.record import Target, record
 from hypervisor.types import GuestState, PowerState, StateReason
-from inventory.models import VM, Host, Segment
+from inventory.models import VM, Cluster, Host, Segment
 from inventory.observations import guest_observed
+from inventory.services.hosts import cluster_create, host_create
 from inventory.services.segments import segment_create, vm_assign_segment
 from tests import factories as make
 
@@ -46,7 +47,7 @@ class Town:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.host = make.host()
+        self.hosts = [make.host()]
         self.segments = [segment_create(actor=SYSTEM, name=f"s-{seed}-{n}-{time.monotonic_ns()}") for n in range(2)]
         self.admin = make.user_with("administrator")
         self.people = [make.user() for _ in range(3)]
@@ -58,14 +59,14 @@ class Town:
 
         uuid = str(uuid4())
         seen = GuestState(uuid, f"vm-{uuid[:8]}", PowerState.RUNNING, StateReason.BOOTED, 512, 1)
-        guest_observed(self.host, uuid, seen, timezone.now())
+        guest_observed(self.hosts[0], uuid, seen, timezone.now())
         return VM.objects.get(uuid=uuid)
 
     def step(self, monkeypatch: Any) -> str:
         """One change. Returns its name."""
         name = self.chance.choice(
             ["grant", "grant", "grant", "short", "deny", "revoke", "join", "join", "leave", "move", "move", "move",
-             "role", "ask", "wait", "deactivate", "arrive", "discover", "segment"]
+             "role", "ask", "wait", "deactivate", "arrive", "discover", "segment", "enrol"]
         )  # fmt: skip
         if name == "role":
             self._role(monkeypatch)
@@ -74,7 +75,7 @@ class Town:
         return name
 
     def _target(self) -> Any:
-        return self.chance.choice([None, *self.segments, *self.vms, *self.vms, self.host])
+        return self.chance.choice([None, *self.segments, *self.vms, *self.vms, *self.hosts, *self._clusters()])
 
     def _holder(self) -> Any:
         return self.chance.choice([*self.people, *self.teams])
@@ -157,8 +158,16 @@ class Town:
     def _segment(self) -> None:
         self.segments.append(segment_create(actor=SYSTEM, name=f"late-{time.monotonic_ns()}"))
 
+    def _enrol(self) -> None:
+        name = f"late-{time.monotonic_ns()}"
+        cluster = self.chance.choice([cluster_create(actor=SYSTEM, name=name), *self._clusters()])
+        self.hosts.append(host_create(actor=SYSTEM, name=name, uri=f"sim://{name}/", cluster=cluster))
+
+    def _clusters(self) -> list[Any]:
+        return sorted({host.cluster for host in self.hosts}, key=lambda cluster: cluster.pk)
+
     def objects(self) -> list[Any]:
-        return [*self.vms, *self.segments, self.host]
+        return [*self.vms, *self.segments, *self.hosts, *self._clusters()]
 
     def said(self) -> tuple[datetime, Said]:
         """What the gate says, at a moment in which no grant ends."""
@@ -175,7 +184,7 @@ class Town:
         """What the gate says of everybody on everything."""
         people = list(User.objects.filter(pk__in=[user.pk for user in [self.admin, *self.people]]))
         found: Said = {}
-        for model in (VM, Segment, Host):
+        for model in (VM, Segment, Host, Cluster):
             objects = [item for item in self.objects() if isinstance(item, model)]
             objects = list(model.objects.filter(pk__in=[item.pk for item in objects]))  # as the database has them
             for user in people:

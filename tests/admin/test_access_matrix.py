@@ -22,6 +22,7 @@ from audit.canonical import instant
 from audit.events import EventAction, Outcome
 from audit.models import AuditEvent
 from audit.record import Target, record, record_alone
+from inventory.models import Host
 from inventory.services.segments import vm_assign_segment
 from tests import factories as make
 
@@ -90,6 +91,57 @@ def test_narrowed_to_a_segment_it_goes_by_where_the_vms_were(auditor, story):
     assert set(shown(auditor, segment=story["lab"].pk)) == {"ledger", "bench"}
     assert set(shown(auditor, segment=story["lab"].pk, at=story["at"])) == {"bench"}
     assert set(shown(auditor, segment=segment, kind="segment")) == {"accounting"}
+
+
+@pytest.fixture
+def hosts() -> dict[str, Any]:
+    """Pia operated a cluster until `then`, and Hal one of its hosts; since, neither does."""
+    coast, hills = make.cluster("coast"), make.cluster("hills")
+    pia, hal = make.user("pia"), make.user("hal")
+    make.host("quay", cluster=coast), make.host("pier", cluster=coast), make.host("peak", cluster=hills)
+    grants = [
+        make.grant(pia, make.role_of("view", "operate_host"), coast),
+        make.grant(hal, "placement", Host.objects.get(name="quay")),
+        make.grant(pia, "viewer", Host.objects.get(name="pier"), effect=Effect.DENY),
+    ]
+    then = timezone.now()
+    for grant in grants:
+        grant_revoke(actor=SYSTEM, grant=grant)
+    return {"at": instant(then), "coast": coast, "pia": pia}
+
+
+OPERATES, PLACES = {"view", "operate_host"}, {"view", "place"}
+
+
+def test_hosts_and_clusters(auditor, hosts):
+    at = hosts["at"]
+    assert shown(auditor, kind="host") == {"peak": {}, "pier": {}, "quay": {}}
+    assert shown(auditor, kind="host", at=at) == {"peak": {}, "pier": {}, "quay": {"hal": PLACES, "pia": OPERATES}}
+    assert shown(auditor, kind="cluster", at=at) == {"coast": {"pia": OPERATES}, "hills": {}}
+    assert shown(auditor, kind="host", at=at, person="pia") == {"pier": {"pia": set()}, "quay": {"pia": OPERATES}}
+    assert shown(auditor, kind="host", at=at, person="hal") == {"quay": {"hal": PLACES}}
+    assert shown(auditor, kind="cluster", at=at, person="hal") == {}
+    assert shown(auditor, kind="host", person="pia") == {}
+    assert set(shown(auditor, kind="cluster", name="HILL", at=at)) == {"hills"}
+    page = auditor.get(PAGE, {"kind": "host", "at": at}).content.decode()
+    assert "in cluster coast" in page
+    assert "3 hosts" in " ".join(page.split())
+
+
+def test_why_on_a_cluster(auditor, hosts):
+    asked = {"kind": "cluster", "target": hosts["coast"].pk, "user": hosts["pia"].pk, "action": "operate_host"}
+    assert "did not hold" in auditor.get(f"{PAGE}why/", asked).content.decode()
+    answer = auditor.get(f"{PAGE}why/", asked | {"at": hosts["at"]})
+    assert answer.context["answer"].allowed
+    table = b"".join(auditor.get(f"{PAGE}csv/", {"kind": "cluster", "at": hosts["at"]}).streaming_content).decode()
+    assert ",cluster," in table
+    assert ",pia," in table
+
+
+def test_hosts_are_in_no_segment(auditor, story, hosts):
+    answer = auditor.get(PAGE, {"kind": "host", "segment": story["lab"].pk})
+    assert "Hosts and clusters are in no segment." in answer.content.decode()
+    assert "blocks" not in answer.context
 
 
 def test_narrowed_to_people_it_goes_by_who_was_where(auditor, story):
@@ -171,7 +223,7 @@ def test_each_look_is_recorded_with_its_question(auditor, story):
         ({"at": "soon"}, "Enter a valid date/time."),
         ({"person": "<b>nobody</b>"}, "There is no account of that user name."),
         ({"segment": "999999"}, "Select a valid choice"),
-        ({"kind": "host"}, "Select a valid choice"),
+        ({"kind": "person"}, "Select a valid choice"),
     ],
 )
 def test_what_makes_no_sense_is_said(auditor, story, query, sentence):
