@@ -24,6 +24,8 @@ ASK_AGAIN_SECONDS = 5.0
 IDLE_SECONDS = 15 * 60.0
 #: How long a look for what the guest wrote waits.
 READ_SECONDS = 1.0
+#: What the server closes its WebSockets with when it is stopped (RFC 6455, registry of close codes).
+SERVICE_RESTART = 1012
 #: The most that one message from a browser may bring: a pasted page, not a file.
 MESSAGE_BYTES = 64 * 1024
 
@@ -73,7 +75,8 @@ class Carrying:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
-                return "The browser closed it."
+                stopped = message.get("code") == SERVICE_RESTART
+                return "The gateway was stopped." if stopped else "The browser closed it."
             data = message.get("bytes")
             if not data or len(data) > MESSAGE_BYTES:
                 return "The browser sent what is no input."

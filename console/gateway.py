@@ -78,10 +78,9 @@ class Gateway:
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        if not is_ours(scope) or self._open >= OPEN_AT_A_TIME:
-            await send({"type": "websocket.close", "code": LATER if is_ours(scope) else POLICY})
+        if not is_ours(scope):
+            await send({"type": "websocket.close", "code": POLICY})
             return
-        self._open += 1
         try:
             await send({"type": "websocket.accept"})
             why, code = await self._serve(scope, receive, send)
@@ -89,12 +88,12 @@ class Gateway:
             await send({"type": "websocket.close", "code": code})
         except (OSError, RuntimeError):  # the browser went while it was spoken to
             log.debug("a browser went away", exc_info=True)
-        finally:
-            self._open -= 1
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> tuple[str, int]:
         """Why the console ended, or did not open, and the code to close with."""
         ticket = await _ticket(receive)
+        if self._open >= OPEN_AT_A_TIME:  # who has shown no ticket yet takes nobody's place
+            return f"{OPEN_AT_A_TIME} consoles are open, and no more can be. Try again later.", LATER
         address = (scope.get("client") or ("", 0))[0]
         with acting_as(None, via="web", source_address=address):
             try:
@@ -108,7 +107,11 @@ class Gateway:
             source_address=address,
             standing=standing_of(console.user),
         ):
-            return await self._carry(console, receive, send), NORMAL
+            self._open += 1
+            try:
+                return await self._carry(console, receive, send), NORMAL
+            finally:
+                self._open -= 1
 
     async def _carry(self, console: Console, receive: Receive, send: Send) -> str:
         """Open the guest's console, carry it, and write down its end, whatever happens."""
@@ -160,8 +163,17 @@ def is_ours(scope: Message) -> bool:
     origin = dict(scope["headers"]).get(b"origin")
     if origin is None:
         return True
-    given, own = urlsplit(origin.decode("latin-1")), urlsplit(settings.BASE_URL)
-    return (given.scheme, given.port) == (own.scheme, own.port) and given.hostname in settings.ALLOWED_HOSTS
+    try:
+        given, own = _site(origin.decode("latin-1")), _site(settings.BASE_URL)
+    except ValueError:
+        return False
+    return given[:2] == own[:2] and given[2] in settings.ALLOWED_HOSTS
+
+
+def _site(url: str) -> tuple[str, int | None, str | None]:
+    """Scheme, port and host. Raises ValueError."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.port or {"http": 80, "https": 443}.get(parts.scheme), parts.hostname
 
 
 async def _ticket(receive: Receive) -> str:

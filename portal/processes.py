@@ -40,7 +40,9 @@ def web() -> Process:
 
 def console() -> Process:
     """The console gateway."""
-    options = ["--lifespan", "on", "--ws", "websockets-sansio", "--ws-max-size", str(2 * MESSAGE_BYTES)]
+    # More connections than consoles: who has no ticket is let in for some seconds, and can't keep the others out alone.
+    limits = ["--limit-concurrency", "400", "--ws-max-size", str(2 * MESSAGE_BYTES)]
+    options = ["--lifespan", "on", "--ws", "websockets-sansio", *limits]
     return _served("console", "portal.console_asgi:application", settings.CONSOLE_URL, *options)
 
 

@@ -50,7 +50,22 @@ def test_what_is_typed_is_answered_and_the_end_is_told(estate: Any, person: Pers
     assert "402" not in str(list(AuditEvent.objects.values_list()))
 
 
-@pytest.mark.parametrize("origin", ["http://elsewhere.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:8000"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://elsewhere.example:8000",
+        "http://127.0.0.1.elsewhere.example:8000",
+        "http://127.0.0.1:1",
+        "http://127.0.0.1",
+        "https://127.0.0.1:8000",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:x",
+        "http://[::1",
+        "null",
+        "",
+        "file://",
+    ],
+)
 def test_a_page_of_another_site_is_turned_away_before_it_may_say_anything(
     estate: Any, person: Person, origin: str
 ) -> None:
@@ -64,6 +79,38 @@ def test_a_page_of_another_site_is_turned_away_before_it_may_say_anything(
 
     served(scene)
     assert Console.objects.get().opened_at is None
+
+
+def test_who_shows_no_ticket_takes_nobodys_place(estate: Any, person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "OPEN_AT_A_TIME", 2)
+    _console, ticket = person.ask(estate.vm)
+
+    async def scene(own: Gateway) -> None:
+        silent = [Browser(own) for _ in range(5)]
+        browser = Browser(own)
+        browser.say(ticket)
+        await browser.until(Browser.opened)
+        for one in (*silent, browser):
+            one.leave()
+            await one.gone()
+
+    served(scene)
+
+
+@pytest.mark.parametrize(
+    ("base", "origin", "is_ours"),
+    [
+        ("https://slipway.example", "https://slipway.example", True),
+        ("https://slipway.example:443", "https://slipway.example", True),
+        ("https://slipway.example", "https://slipway.example:444", False),
+        ("https://slipway.example", "http://slipway.example:443", False),
+        ("http://127.0.0.1:8000", "http://localhost:8000", True),
+        ("http://127.0.0.1:8000", "http://[::1]:8000", False),
+    ],
+)
+def test_a_page_of_ours_is_known_by_its_address(settings: Any, base: str, origin: str, is_ours: bool) -> None:
+    settings.BASE_URL, settings.ALLOWED_HOSTS = base, ["slipway.example", "localhost", "127.0.0.1"]
+    assert gateway.is_ours({"headers": [(b"origin", origin.encode())]}) is is_ours
 
 
 def test_a_program_has_no_origin(estate: Any, person: Person) -> None:
@@ -264,6 +311,7 @@ def test_its_start_ends_what_was_left_open_and_no_more_than_so_many_are_open(
         first, second = Browser(own), Browser(own)
         first.say(tickets[1])
         await first.until(Browser.opened)
+        second.say(tickets[1])
         await second.gone()
         assert second.code() == gateway.LATER
         first.leave()
