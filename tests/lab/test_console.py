@@ -6,7 +6,9 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socket import socket as probe
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -39,17 +41,19 @@ def start(site: Any) -> None:
     site.stack.start(processes.console())
 
 
+def listens(address: str) -> bool:
+    """Whether somebody does."""
+    parts = urlsplit(address)
+    with probe() as found:
+        return found.connect_ex((parts.hostname, parts.port)) == 0
+
+
 @contextmanager
 def at_console(address: str, person: Person, vm: Any) -> Iterator[ClientConnection]:
     """The console, open."""
 
-    def reached() -> ClientConnection | None:
-        try:
-            return connect(address, open_timeout=PATIENCE)
-        except OSError:
-            return None
-
-    with until(reached, what="the gateway") as socket:
+    until(lambda: listens(address), what="the gateway")
+    with connect(address, open_timeout=PATIENCE) as socket:
         socket.send(person.ask(vm)[1])
         first = json.loads(socket.recv(PATIENCE))
         assert "opened" in first, first

@@ -1,0 +1,117 @@
+"""A console's stream, played by a test: what is kept, what waits, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import libvirt
+import pytest
+
+from hypervisor.errors import ConsoleEnded, OperationTimeout
+from hypervisor.libvirt_driver import console as driver
+from hypervisor.libvirt_driver.console import KEPT_BYTES, PIECE_BYTES, LibvirtConsole
+
+READABLE, WRITABLE = libvirt.VIR_STREAM_EVENT_READABLE, libvirt.VIR_STREAM_EVENT_WRITABLE
+HANGUP = libvirt.VIR_STREAM_EVENT_HANGUP
+LATER = -2
+
+
+class Stream:
+    """What libvirt would be asked. `written` is what the guest has to say; it takes `room` bytes."""
+
+    def __init__(self, written: bytes = b"", room: int = 0) -> None:
+        self.written, self.room, self.taken = written, room, b""
+        self.watched, self.gone = 0, threading.Event()
+        self.callback: Callable[..., None] = lambda *_: None
+
+    def eventAddCallback(self, events: int, callback: Callable[..., None], opaque: Any) -> None:
+        self.watched, self.callback = events, callback
+
+    def eventUpdateCallback(self, events: int) -> None:
+        self.watched = events
+
+    def eventRemoveCallback(self) -> None:
+        self.watched = 0
+
+    def abort(self) -> None:
+        self.gone.set()
+        raise libvirt.libvirtError("already gone")
+
+    def recv(self, count: int) -> bytes | int:
+        piece, self.written = self.written[:count], self.written[count:]
+        return piece or LATER
+
+    def send(self, data: bytes) -> int:
+        taken, self.room = data[: self.room], max(0, self.room - len(data))
+        self.taken += taken
+        return len(taken) or LATER
+
+    def happens(self, events: int) -> None:
+        """What the event loop does: it tells of what is watched alone."""
+        told = events & (self.watched | HANGUP)
+        if told:
+            self.callback(self, told, None)
+
+
+def test_a_guest_that_is_not_listened_to_has_to_wait():
+    stream = Stream(b"x" * (KEPT_BYTES * 3))
+    console = LibvirtConsole(stream)
+    for _ in range(20):
+        stream.happens(READABLE)
+    assert KEPT_BYTES <= KEPT_BYTES * 3 - len(stream.written) < KEPT_BYTES + PIECE_BYTES
+    assert not stream.watched & READABLE
+    seen = b""
+    while len(seen) < KEPT_BYTES * 3:
+        seen += console.read(1.0)
+        stream.happens(READABLE)
+    assert seen == b"x" * (KEPT_BYTES * 3)
+    assert stream.watched & READABLE
+    assert console.read(0.0) == b""
+
+
+def test_what_is_typed_goes_as_the_guest_takes_it():
+    stream = Stream(room=3)
+    console = LibvirtConsole(stream)
+    done = threading.Event()
+    typing = threading.Thread(target=lambda: (console.write(b"hello"), done.set()), daemon=True)
+    typing.start()
+    while not stream.taken:
+        stream.happens(WRITABLE)
+    assert not done.is_set()
+    stream.room = 10
+    stream.happens(WRITABLE)
+    assert done.wait(10)
+    assert stream.taken == b"hello"
+    assert not stream.watched & WRITABLE
+
+
+def test_a_guest_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(driver, "WRITE_SECONDS", 0.01)
+    console = LibvirtConsole(Stream())
+    with pytest.raises(OperationTimeout):
+        console.write(b"hello")
+
+
+def test_what_came_before_the_end_is_read_first():
+    stream = Stream(b"last words")
+    console = LibvirtConsole(stream)
+    stream.happens(READABLE | HANGUP)
+    assert console.read(1.0) == b"last words"
+    with pytest.raises(ConsoleEnded):
+        console.read(1.0)
+    with pytest.raises(ConsoleEnded):
+        console.write(b"x")
+
+
+def test_after_closing_nothing_comes_any_more():
+    stream = Stream(b"too late")
+    console = LibvirtConsole(stream)
+    console.close()
+    console.close()
+    assert stream.gone.wait(10)
+    stream.callback(stream, READABLE, None)
+    with pytest.raises(ConsoleEnded):
+        console.read(1.0)
+    assert stream.written == b"too late"
