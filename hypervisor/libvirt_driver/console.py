@@ -49,6 +49,7 @@ class LibvirtConsole:
         self._arrived = bytearray()
         self._typed = bytearray()
         self._ended: str | None = None
+        self._is_let_go = False
         self._watched = _READABLE | _OVER
         stream.eventAddCallback(self._watched, self._on_event, None)
 
@@ -78,7 +79,8 @@ class LibvirtConsole:
     def close(self) -> None:
         """Let go of it. Idempotent; a host that hangs is not waited for."""
         with self._changed:
-            first = self._end("The console was closed.")
+            self._end("The console was closed.")
+            first, self._is_let_go = not self._is_let_go, True
         if first:
             in_background(self._let_go)
 
@@ -112,21 +114,22 @@ class LibvirtConsole:
             self._arrived += piece
 
     def _watch(self) -> None:
-        """Be told of what matters now: input while there is room for it, room for output while some waits."""
-        wanted = _OVER
-        wanted |= _READABLE if len(self._arrived) < KEPT_BYTES else 0
-        wanted |= _WRITABLE if self._typed else 0
-        if wanted != self._watched and self._ended is None:
+        """Be told of what matters now: input while there is room for it, room for output while some waits; of nothing
+        after the end, of which libvirt would tell again and again.
+        """
+        wanted = 0
+        if self._ended is None:
+            wanted |= _OVER
+            wanted |= _READABLE if len(self._arrived) < KEPT_BYTES else 0
+            wanted |= _WRITABLE if self._typed else 0
+        if wanted != self._watched and not self._is_let_go:
             self._watched = wanted
             self._stream.eventUpdateCallback(wanted)
 
-    def _end(self, why: str) -> bool:
-        """Whether it was not over before."""
-        if self._ended is not None:
-            return False
-        self._ended = why
-        self._changed.notify_all()
-        return True
+    def _end(self, why: str) -> None:
+        if self._ended is None:
+            self._ended = why
+            self._changed.notify_all()
 
     def _let_go(self) -> None:
         for step in (self._stream.eventRemoveCallback, self._stream.abort):

@@ -105,6 +105,19 @@ def test_what_came_before_the_end_is_read_first():
         console.write(b"x")
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_what_has_ended_is_watched_no_more_and_still_let_go_of(reads: bool):
+    stream = Stream(b"last words")
+    console = LibvirtConsole(stream)
+    stream.happens(READABLE | HANGUP)
+    if reads:
+        console.read(1.0)
+    assert stream.watched == 0
+    assert not stream.gone.is_set()
+    console.close()
+    assert stream.gone.wait(10)
+
+
 def test_after_closing_nothing_comes_any_more():
     stream = Stream(b"too late")
     console = LibvirtConsole(stream)
