@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from console import services
 from console.models import Console
 from hypervisor.errors import HypervisorError
 from hypervisor.protocol import Console as GuestConsole
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Message = MutableMapping[str, Any]
 #: Runs a blocking function in a thread.
 InThread = Callable[..., Awaitable[Any]]

@@ -28,9 +28,9 @@ class TicketInvalid(ConsoleError):
 
 
 class NoHost(ConsoleError):
-    """The VM is on no host."""
+    """The VM is on no host, or two hosts run it at once, and nobody can say which one is meant."""
 
     code = "no_host"
 
     def __init__(self) -> None:
-        super().__init__("The VM is on no host, so that there is no console to open.")
+        super().__init__("The VM is on no host, or on two at once, so that there is no console to open.")

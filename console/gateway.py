@@ -21,7 +21,6 @@ from django.db import close_old_connections
 
 from access.actions import Action
 from access.errors import NotAllowed, NotVisible
-from access.standing import standing_of
 from audit.context import acting_as
 from audit.events import EventAction, Outcome
 from audit.record import record_alone
@@ -40,8 +39,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 #: Consoles that are open at a time. Each takes two threads nearly always, and a third now and then.
-OPEN_AT_A_TIME = 40
+OPEN_AT_A_TIME = 20
+#: Browsers that have shown no ticket yet, at a time, and how long each is waited for.
+WAITING_AT_A_TIME = 100
 TICKET_WAIT_SECONDS = 10.0
+#: How long a browser may take to hear that it is over.
+FAREWELL_SECONDS = 5.0
 LONGEST_TICKET = 200
 #: RFC 6455: gone away normally; broke the rules; try again later.
 NORMAL, POLICY, LATER = 1000, 1008, 1013
@@ -52,7 +55,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(OPEN_AT_A_TIME * 4, thread_name_prefix="console")
-        self._open = 0
+        self._open = self._waiting = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -78,22 +81,35 @@ class Gateway:
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        if not is_ours(scope):
+        if not is_ours(scope) or self._waiting >= WAITING_AT_A_TIME:
             await send({"type": "websocket.close", "code": POLICY})
             return
         try:
             await send({"type": "websocket.accept"})
             why, code = await self._serve(scope, receive, send)
-            await _say(send, {"ended": why})
-            await send({"type": "websocket.close", "code": code})
-        except (OSError, RuntimeError):  # the browser went while it was spoken to
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await _say(send, {"ended": why})
+                await send({"type": "websocket.close", "code": code})
+        except (OSError, RuntimeError):  # the browser went while it was spoken to (a timeout is an OSError)
             log.debug("a browser went away", exc_info=True)
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> tuple[str, int]:
         """Why the console ended, or did not open, and the code to close with."""
-        ticket = await _ticket(receive)
+        self._waiting += 1
+        try:
+            ticket = await _ticket(receive)
+        finally:
+            self._waiting -= 1
         if self._open >= OPEN_AT_A_TIME:  # who has shown no ticket yet takes nobody's place
             return f"{OPEN_AT_A_TIME} consoles are open, and no more can be. Try again later.", LATER
+        self._open += 1
+        try:
+            return await self._admit(scope, ticket, receive, send)
+        finally:
+            self._open -= 1
+
+    async def _admit(self, scope: Message, ticket: str, receive: Receive, send: Send) -> tuple[str, int]:
+        """Take the ticket, and carry the console."""
         address = (scope.get("client") or ("", 0))[0]
         with acting_as(None, via="web", source_address=address):
             try:
@@ -101,17 +117,8 @@ class Gateway:
             except (ConsoleError, NotAllowed, NotVisible) as error:
                 await self._in_thread(_record_refusal, error)
                 return str(error), POLICY
-        with acting_as(
-            console.user,
-            via="api" if console.token_digest else "web",
-            source_address=address,
-            standing=standing_of(console.user),
-        ):
-            self._open += 1
-            try:
-                return await self._carry(console, receive, send), NORMAL
-            finally:
-                self._open -= 1
+        with acting_as(console.user, via="web", source_address=address):
+            return await self._carry(console, receive, send), NORMAL
 
     async def _carry(self, console: Console, receive: Receive, send: Send) -> str:
         """Open the guest's console, carry it, and write down its end, whatever happens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -12,6 +13,8 @@ from django.utils import timezone
 from access import gate
 from access.actions import Action
 from access.models import User
+from access.standing import standing_of
+from audit.context import Context, ViaName, acting_as
 from audit.events import EventAction, Outcome
 from audit.record import record
 from console.errors import NoHost, TicketInvalid
@@ -35,7 +38,7 @@ def console_ask(*, actor: User, vm: VM, sign_in: SignIn, reason: str = "") -> tu
     Raises NotVisible, NotAllowed, NoHost.
     """
     gate.authorise(actor, Action.CONSOLE, vm)
-    if vm.host_id is None:
+    if vm.host_id is None or vm.is_split:
         raise NoHost
     now = timezone.now()
     Console.objects.filter(opened_at=None, asked_at__lt=now - timedelta(seconds=TICKET_SECONDS)).delete()
@@ -63,13 +66,14 @@ def console_open(*, ticket: str) -> Console:
     now = timezone.now()
     if console is None or console.opened_at or now >= expires_at(console) or not _sign_in(console).stands():
         raise TicketInvalid(console)
-    gate.authorise(console.user, Action.CONSOLE, console.vm)
-    if console.vm.host is None:
-        raise NoHost
-    console.opened_at = now
-    console.save(update_fields=["opened_at"])
-    detail = {"console": console.pk, "host": console.vm.host.name}
-    record(EventAction.CONSOLE_OPENED, target=console.vm, actor=console.user, detail=detail)
+    with as_its_person(console):
+        gate.authorise(console.user, Action.CONSOLE, console.vm)
+        if console.vm.host is None or console.vm.is_split:
+            raise NoHost
+        console.opened_at = now
+        console.save(update_fields=["opened_at"])
+        detail = {"console": console.pk, "host": console.vm.host.name}
+        record(EventAction.CONSOLE_OPENED, target=console.vm, detail=detail)
     return console
 
 
@@ -92,7 +96,15 @@ def console_end(console: Console, *, why: str, outcome: Outcome = Outcome.OK, ty
         return
     seconds = (timezone.now() - (console.opened_at or console.asked_at)).total_seconds()
     facts = {"console": console.pk, "seconds": round(seconds, 1), "bytes_typed": typed, "bytes_shown": shown}
-    record(EventAction.CONSOLE_ENDED, target=console.vm, actor=console.user, outcome=outcome, reason=why, detail=facts)
+    with as_its_person(console):
+        record(EventAction.CONSOLE_ENDED, target=console.vm, outcome=outcome, reason=why, detail=facts)
+
+
+def as_its_person(console: Console) -> AbstractContextManager[Context]:
+    """Act as who is at it, by the door and the token that they came with."""
+    token = console.token_digest[:16]
+    via: ViaName = "api" if token else "web"
+    return acting_as(console.user, via=via, token_id=token, standing=standing_of(console.user))
 
 
 def consoles_abandoned() -> int:

@@ -14,6 +14,7 @@ from portal.supervisor import Process
 
 #: Jobs and syncs that one worker carries out at once. Threads: libvirt's calls release the interpreter's lock.
 WORKER_THREADS = 12
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def redis() -> Process:
@@ -40,20 +41,25 @@ def web() -> Process:
 
 def console() -> Process:
     """The console gateway."""
-    # More connections than consoles: who has no ticket is let in for some seconds, and can't keep the others out alone.
-    limits = ["--limit-concurrency", "400", "--ws-max-size", str(2 * MESSAGE_BYTES)]
+    limits = ["--ws-max-size", str(2 * MESSAGE_BYTES), "--timeout-graceful-shutdown", "5"]
     options = ["--lifespan", "on", "--ws", "websockets-sansio", *limits]
-    return _served("console", "portal.console_asgi:application", settings.CONSOLE_URL, *options)
+    where = settings.CONSOLE_URL
+    if urlsplit(where).hostname not in _LOOPBACK:  # something is in front of both: one port above the portal's
+        where = f"ws://127.0.0.1:{_port(settings.BASE_URL) + 1}"
+    return _served("console", "portal.console_asgi:application", where, *options)
 
 
 def _served(name: str, application: str, url: str, *options: str) -> Process:
     """An ASGI application at an address of ours; on loopback, where something else answers at that address."""
-    address = urlsplit(url)
-    port = address.port or (443 if address.scheme in ("https", "wss") else 80)
-    host = address.hostname if address.hostname in ("127.0.0.1", "localhost", "::1") else "127.0.0.1"
-    where = ["--host", str(host), "--port", str(port)]
+    host = urlsplit(url).hostname
+    where = ["--host", str(host) if host in _LOOPBACK else "127.0.0.1", "--port", str(_port(url))]
     quiet = ["--no-access-log", "--log-level", "warning"]
     return Process(name, [sys.executable, "-m", "uvicorn", application, *where, *quiet, *options])
+
+
+def _port(url: str) -> int:
+    address = urlsplit(url)
+    return address.port or (443 if address.scheme in ("https", "wss") else 80)
 
 
 def worker(name: str = "worker", queues: str = "slipway", threads: int = WORKER_THREADS) -> Process:

@@ -16,19 +16,20 @@ from hypervisor.errors import (
     NotSupported,
     OperationTimeout,
 )
-from hypervisor.libvirt_driver.calls import in_background
+from hypervisor.libvirt_driver.calls import check_wanted, given_up, in_background
 from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
-from hypervisor.libvirt_driver.errors import ErrorTable, translated
+from hypervisor.libvirt_driver.errors import ErrorTable, is_standing, translated
 
 PIECE_BYTES = 64 * 1024
 #: What is kept for a reader who is slow; then the guest has to wait.
 KEPT_BYTES = 256 * 1024
-#: How long a guest may take no input before typing fails.
+#: How long a guest may take no input before typing fails, and how much it is given at once.
 WRITE_SECONDS = 5.0
-#: libvirt's answer of a stream that would have to wait (`virStreamRecv`, `virStreamSend`).
+SENT_AT_ONCE = 4096
+#: libvirt's answer of a stream that would have to wait (`virStreamRecv`).
 _LATER = -2
 
-_READABLE, _WRITABLE = libvirt.VIR_STREAM_EVENT_READABLE, libvirt.VIR_STREAM_EVENT_WRITABLE
+_READABLE = libvirt.VIR_STREAM_EVENT_READABLE
 _OVER = libvirt.VIR_STREAM_EVENT_ERROR | libvirt.VIR_STREAM_EVENT_HANGUP
 #: With VIR_DOMAIN_CONSOLE_SAFE, a console that somebody has is an operation that failed (`qemuDomainOpenConsole`).
 _ERRORS: ErrorTable = MappingProxyType(
@@ -43,18 +44,21 @@ _ERRORS: ErrorTable = MappingProxyType(
 class LibvirtConsole:
     """The protocol's `Console`."""
 
-    def __init__(self, stream: libvirt.virStream) -> None:
+    def __init__(self, stream: libvirt.virStream, handle: libvirt.virConnect) -> None:
         self._stream = stream
+        self._handle = handle
         self._changed = threading.Condition()
         self._arrived = bytearray()
-        self._typed = bytearray()
         self._ended: str | None = None
         self._is_let_go = False
         self._watched = _READABLE | _OVER
         stream.eventAddCallback(self._watched, self._on_event, None)
 
     def read(self, seconds: float) -> bytes:
-        """What the guest wrote; empty when nothing came in time. Raises ConsoleEnded."""
+        """What the guest wrote; empty when nothing came in time. Raises ConsoleEnded.
+
+        libvirt tells a stream nothing of a connection that broke, so it is asked here.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._arrived or self._ended is not None, seconds)
             found = bytes(self._arrived[:PIECE_BYTES])
@@ -63,18 +67,34 @@ class LibvirtConsole:
                 self._watch()
             elif self._ended is not None:
                 raise ConsoleEnded(self._ended)
+        if not found and not is_standing(self._handle):
+            self._end("The connection to the host broke.")
         return found
 
     def write(self, data: bytes) -> None:
-        """Type it. Raises ConsoleEnded, OperationTimeout."""
-        with self._changed:
-            self._typed += data
-            self._watch()
-            if not self._changed.wait_for(lambda: not self._typed or self._ended is not None, WRITE_SECONDS):
-                self._typed.clear()
-                raise OperationTimeout("The guest takes no input at its console.")
-            if self._ended is not None:
-                raise ConsoleEnded(self._ended)
+        """Type it. Raises ConsoleEnded, OperationTimeout.
+
+        In a thread that may be left behind: sending blocks while the guest takes nothing, whatever was said of the
+        stream, and the event loop serves all connections.
+        """
+        failed: list[HypervisorError] = []
+
+        def send() -> None:
+            left = data
+            try:
+                with translated(lambda: True):
+                    while left and self._ended is None:
+                        left = left[max(0, self._stream.send(left[:SENT_AT_ONCE])) :]
+            except HypervisorError as error:
+                failed.append(error)
+
+        if self._ended is None and not in_background(send).wait(WRITE_SECONDS):
+            self._end("The guest takes no input at its console.")
+            raise OperationTimeout("The guest takes no input at its console.")
+        if failed:
+            self._end(failed[0].message)
+        if self._ended is not None:
+            raise ConsoleEnded(self._ended)
 
     def close(self) -> None:
         """Let go of it. Idempotent; a host that hangs is not waited for."""
@@ -85,7 +105,7 @@ class LibvirtConsole:
             in_background(self._let_go)
 
     def _on_event(self, stream: libvirt.virStream, events: int, _opaque: Any) -> None:
-        """In the event loop's thread: take in what came, send what was typed."""
+        """In the event loop's thread: take in what came."""
         with self._changed:
             if self._ended is not None:
                 return
@@ -93,9 +113,6 @@ class LibvirtConsole:
                 with translated(lambda: True):
                     if events & _READABLE:
                         self._take_in(stream)
-                    if events & _WRITABLE and self._typed:
-                        sent = stream.send(bytes(self._typed[:PIECE_BYTES]))
-                        del self._typed[: max(0, sent)]
             except HypervisorError as error:
                 self._end(error.message)
             if events & _OVER:
@@ -114,22 +131,21 @@ class LibvirtConsole:
             self._arrived += piece
 
     def _watch(self) -> None:
-        """Be told of what matters now: input while there is room for it, room for output while some waits; of nothing
-        after the end, of which libvirt would tell again and again.
+        """Be told of what the guest writes while there is room for it; of nothing after the end, of which libvirt would
+        tell again and again.
         """
         wanted = 0
         if self._ended is None:
-            wanted |= _OVER
-            wanted |= _READABLE if len(self._arrived) < KEPT_BYTES else 0
-            wanted |= _WRITABLE if self._typed else 0
+            wanted = _OVER | (_READABLE if len(self._arrived) < KEPT_BYTES else 0)
         if wanted != self._watched and not self._is_let_go:
             self._watched = wanted
             self._stream.eventUpdateCallback(wanted)
 
     def _end(self, why: str) -> None:
-        if self._ended is None:
-            self._ended = why
-            self._changed.notify_all()
+        with self._changed:
+            if self._ended is None:
+                self._ended = why
+                self._changed.notify_all()
 
     def _let_go(self) -> None:
         for step in (self._stream.eventRemoveCallback, self._stream.abort):
@@ -149,4 +165,8 @@ class Consoles(LibvirtConnection):
         domain = self.domain(uuid)
         stream = self.handle.newStream(libvirt.VIR_STREAM_NONBLOCK)
         domain.openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_SAFE)
-        return LibvirtConsole(stream)
+        console = LibvirtConsole(stream, self.handle)
+        if given_up():  # nobody waits for it any more, and nobody would let go of it
+            console.close()
+            check_wanted()
+        return console

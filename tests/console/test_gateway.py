@@ -16,6 +16,7 @@ from console import carrying, gateway
 from console.gateway import NORMAL, POLICY, Gateway
 from console.models import Console
 from hypervisor.connect import connect
+from portal import processes
 from tests.console.browser import Browser, served
 from tests.console.conftest import Person, operator_of
 
@@ -95,6 +96,40 @@ def test_who_shows_no_ticket_takes_nobodys_place(estate: Any, person: Person, mo
             await one.gone()
 
     served(scene)
+
+
+def test_only_so_many_are_waited_for(estate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "WAITING_AT_A_TIME", 3)
+
+    async def scene(own: Gateway) -> None:
+        silent = [Browser(own) for _ in range(3)]
+        for one in silent:
+            await one.until(lambda b: b.sent)
+        late = Browser(own)
+        await late.gone()
+        assert [message["type"] for message in late.sent] == ["websocket.close"]
+        for one in silent:
+            one.leave()
+            await one.gone()
+        assert own._waiting == own._open == 0
+
+    served(scene)
+
+
+@pytest.mark.parametrize(
+    ("base", "console", "port"),
+    [
+        ("http://127.0.0.1:8000", "ws://127.0.0.1:8001", "8001"),
+        ("http://127.0.0.1:8000", "ws://localhost:9000", "9000"),
+        ("https://slipway.example", "wss://slipway.example:444", "444"),
+        ("https://slipway.example", "wss://slipway.example/console", "444"),
+        ("https://slipway.example:8443", "wss://console.example", "8444"),
+    ],
+)
+def test_portal_and_gateway_never_listen_at_one_port(settings: Any, base: str, console: str, port: str) -> None:
+    settings.BASE_URL, settings.CONSOLE_URL = base, console
+    ports = [argv[argv.index("--port") + 1] for argv in (processes.web().argv, processes.console().argv)]
+    assert ports[1] == port != ports[0]
 
 
 @pytest.mark.parametrize(

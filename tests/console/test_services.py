@@ -65,6 +65,26 @@ def test_a_vm_on_no_host_has_no_console(estate: Any, person: Person) -> None:
         services.console_open(ticket=ticket)
 
 
+def test_a_vm_that_two_hosts_run_has_no_console(estate: Any, person: Person) -> None:
+    _console, ticket = person.ask(estate.vm)
+    VM.objects.update(is_split=True)
+    estate.vm.refresh_from_db()
+    with pytest.raises(NoHost):
+        person.ask(estate.vm)
+    with pytest.raises(NoHost):
+        services.console_open(ticket=ticket)
+
+
+def test_who_came_with_a_token_is_told_of_with_it(estate: Any, person: Person) -> None:
+    make.token(person.user)
+    person.sign_in = SignIn(token_digest=AuthToken.objects.get(user=person.user).digest)
+    opened = services.console_open(ticket=person.ask(estate.vm)[1])
+    services.console_end(opened, why="enough")
+    told = AuditEvent.objects.filter(action__in=[EventAction.CONSOLE_OPENED, EventAction.CONSOLE_ENDED])
+    facts = {(event.via, event.token_id, event.actor_name) for event in told}
+    assert facts == {("api", person.sign_in.token_digest[:16], person.user.username)}
+
+
 def test_a_ticket_is_good_once(estate: Any, person: Person) -> None:
     console, ticket = person.ask(estate.vm)
     services.console_open(ticket=ticket)

@@ -13,16 +13,28 @@ from hypervisor.errors import ConsoleEnded, OperationTimeout
 from hypervisor.libvirt_driver import console as driver
 from hypervisor.libvirt_driver.console import KEPT_BYTES, PIECE_BYTES, LibvirtConsole
 
-READABLE, WRITABLE = libvirt.VIR_STREAM_EVENT_READABLE, libvirt.VIR_STREAM_EVENT_WRITABLE
-HANGUP = libvirt.VIR_STREAM_EVENT_HANGUP
+READABLE, HANGUP = libvirt.VIR_STREAM_EVENT_READABLE, libvirt.VIR_STREAM_EVENT_HANGUP
 LATER = -2
 
 
-class Stream:
-    """What libvirt would be asked. `written` is what the guest has to say; it takes `room` bytes."""
+class Handle:
+    """A connection."""
 
-    def __init__(self, written: bytes = b"", room: int = 0) -> None:
-        self.written, self.room, self.taken = written, room, b""
+    alive = True
+
+    def isAlive(self) -> int:
+        return int(self.alive)
+
+
+class Stream:
+    """What libvirt would be asked. `written` is what the guest has to say; it takes input while `takes` is set, and
+    libvirt waits for it, as its remote driver does.
+    """
+
+    def __init__(self, written: bytes = b"") -> None:
+        self.written, self.taken = written, b""
+        self.takes = threading.Event()
+        self.takes.set()
         self.watched, self.gone = 0, threading.Event()
         self.callback: Callable[..., None] = lambda *_: None
 
@@ -44,9 +56,9 @@ class Stream:
         return piece or LATER
 
     def send(self, data: bytes) -> int:
-        taken, self.room = data[: self.room], max(0, self.room - len(data))
-        self.taken += taken
-        return len(taken) or LATER
+        self.takes.wait(30)
+        self.taken += data[:3]
+        return len(data[:3])
 
     def happens(self, events: int) -> None:
         """What the event loop does: it tells of what is watched alone."""
@@ -57,7 +69,7 @@ class Stream:
 
 def test_a_guest_that_is_not_listened_to_has_to_wait():
     stream = Stream(b"x" * (KEPT_BYTES * 3))
-    console = LibvirtConsole(stream)
+    console = LibvirtConsole(stream, Handle())
     for _ in range(20):
         stream.happens(READABLE)
     assert KEPT_BYTES <= KEPT_BYTES * 3 - len(stream.written) < KEPT_BYTES + PIECE_BYTES
@@ -71,32 +83,40 @@ def test_a_guest_that_is_not_listened_to_has_to_wait():
     assert console.read(0.0) == b""
 
 
-def test_what_is_typed_goes_as_the_guest_takes_it():
-    stream = Stream(room=3)
-    console = LibvirtConsole(stream)
-    done = threading.Event()
-    typing = threading.Thread(target=lambda: (console.write(b"hello"), done.set()), daemon=True)
-    typing.start()
-    while not stream.taken:
-        stream.happens(WRITABLE)
-    assert not done.is_set()
-    stream.room = 10
-    stream.happens(WRITABLE)
-    assert done.wait(10)
-    assert stream.taken == b"hello"
-    assert not stream.watched & WRITABLE
+def test_what_is_typed_goes_in_the_pieces_that_are_taken():
+    stream = Stream()
+    LibvirtConsole(stream, Handle()).write(b"hello, guest")
+    assert stream.taken == b"hello, guest"
 
 
-def test_a_guest_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(driver, "WRITE_SECONDS", 0.01)
-    console = LibvirtConsole(Stream())
+def test_a_guest_that_takes_nothing_ends_its_console_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(driver, "WRITE_SECONDS", 0.05)
+    stream = Stream(b"still here")
+    console = LibvirtConsole(stream, Handle())
+    stream.takes.clear()
     with pytest.raises(OperationTimeout):
         console.write(b"hello")
+    stream.happens(READABLE)  # the event loop goes on
+    with pytest.raises(ConsoleEnded):
+        console.write(b"hello")
+    console.close()
+    assert stream.gone.wait(10)
+    stream.takes.set()
+
+
+def test_a_connection_that_broke_ends_it():
+    handle = Handle()
+    console = LibvirtConsole(Stream(), handle)
+    assert console.read(0.0) == b""
+    handle.alive = False
+    assert console.read(0.0) == b""
+    with pytest.raises(ConsoleEnded, match="connection to the host broke"):
+        console.read(0.0)
 
 
 def test_what_came_before_the_end_is_read_first():
     stream = Stream(b"last words")
-    console = LibvirtConsole(stream)
+    console = LibvirtConsole(stream, Handle())
     stream.happens(READABLE | HANGUP)
     assert console.read(1.0) == b"last words"
     with pytest.raises(ConsoleEnded):
@@ -108,7 +128,7 @@ def test_what_came_before_the_end_is_read_first():
 @pytest.mark.parametrize("reads", [False, True])
 def test_what_has_ended_is_watched_no_more_and_still_let_go_of(reads: bool):
     stream = Stream(b"last words")
-    console = LibvirtConsole(stream)
+    console = LibvirtConsole(stream, Handle())
     stream.happens(READABLE | HANGUP)
     if reads:
         console.read(1.0)
@@ -120,7 +140,7 @@ def test_what_has_ended_is_watched_no_more_and_still_let_go_of(reads: bool):
 
 def test_after_closing_nothing_comes_any_more():
     stream = Stream(b"too late")
-    console = LibvirtConsole(stream)
+    console = LibvirtConsole(stream, Handle())
     console.close()
     console.close()
     assert stream.gone.wait(10)
