@@ -64,7 +64,12 @@ def console_open(*, ticket: str) -> Console:
     about = Console.objects.select_related("user", "vm__host", "vm__segment").select_for_update(of=("self",))
     console = about.filter(ticket_digest=_digest(ticket)).first()
     now = timezone.now()
-    if console is None or console.opened_at or now >= expires_at(console) or not _sign_in(console).stands():
+    if (
+        console is None
+        or console.opened_at
+        or now >= expires_at(console)
+        or not _sign_in(console).stands(console.user_id)
+    ):
         raise TicketInvalid(console)
     with as_its_person(console):
         gate.authorise(console.user, Action.CONSOLE, console.vm)
@@ -81,7 +86,7 @@ def reason_to_end(console: Console) -> str:
     """Why an open console may not go on, in a sentence; empty while it may."""
     if not Console.objects.filter(pk=console.pk).exists():
         return "The console was ended."
-    if not _sign_in(console).stands():
+    if not _sign_in(console).stands(console.user_id):
         return "You are signed out."
     if not gate.can(console.user, Action.CONSOLE, console.vm):
         return "Your right to this console has ended."

@@ -152,6 +152,22 @@ def test_with_the_sign_in_the_console_ends(estate: Any, person: Person) -> None:
         services.console_open(ticket=ticket)
 
 
+def test_with_the_password_the_sign_in_ends(estate: Any, person: Person) -> None:
+    opened = services.console_open(ticket=person.ask(estate.vm)[1])
+    _console, ticket = person.ask(estate.vm)
+    person.user.set_password("another one altogether")
+    person.user.save()
+    assert services.reason_to_end(opened) == "You are signed out."
+    with pytest.raises(TicketInvalid):
+        services.console_open(ticket=ticket)
+
+
+def test_somebody_elses_sign_in_is_none(estate: Any, person: Person) -> None:
+    person.sign_in = operator_of(estate.vm).sign_in
+    with pytest.raises(TicketInvalid):
+        services.console_open(ticket=person.ask(estate.vm)[1])
+
+
 def test_a_token_is_a_sign_in_until_it_ends(estate: Any, person: Person) -> None:
     make.token(person.user)
     token = AuthToken.objects.get(user=person.user)
