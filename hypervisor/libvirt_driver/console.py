@@ -21,7 +21,7 @@ from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
 from hypervisor.libvirt_driver.errors import ErrorTable, is_standing, translated
 
 PIECE_BYTES = 64 * 1024
-#: What is kept for a reader who is slow; then the guest has to wait.
+#: What is kept here for a reader who is slow; what comes then, libvirt's client collects, without a bound of its own.
 KEPT_BYTES = 256 * 1024
 #: How long a guest may take no input before typing fails, and how much it is given at once.
 WRITE_SECONDS = 5.0
