@@ -1,4 +1,4 @@
-"""Why a console does not open."""
+"""Why a console does not open, or does not go on."""
 
 from __future__ import annotations
 
@@ -34,3 +34,7 @@ class NoHost(ConsoleError):
 
     def __init__(self) -> None:
         super().__init__("The VM is on no host, or on two at once, so that there is no console to open.")
+
+
+class BrowserGone(Exception):
+    """The browser went while it was spoken to."""

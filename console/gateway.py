@@ -26,7 +26,7 @@ from audit.events import EventAction, Outcome
 from audit.record import record_alone
 from console import services
 from console.carrying import Carrying
-from console.errors import ConsoleError, TicketInvalid
+from console.errors import BrowserGone, ConsoleError, TicketInvalid
 from console.models import Console
 from hypervisor import pool
 from hypervisor.errors import HypervisorError
@@ -84,13 +84,14 @@ class Gateway:
         if not is_ours(scope) or self._waiting >= WAITING_AT_A_TIME:
             await send({"type": "websocket.close", "code": POLICY})
             return
+        send = _to_browser(send)
         try:
             await send({"type": "websocket.accept"})
             why, code = await self._serve(scope, receive, send)
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await _say(send, {"ended": why})
                 await send({"type": "websocket.close", "code": code})
-        except (OSError, RuntimeError):  # the browser went while it was spoken to (a timeout is an OSError)
+        except (BrowserGone, TimeoutError):
             log.debug("a browser went away", exc_info=True)
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> tuple[str, int]:
@@ -133,7 +134,7 @@ class Gateway:
                 await asyncio.shield(self._in_thread(stack.close))
         except HypervisorError as error:
             why = error.message
-        except (OSError, RuntimeError):  # as in _answer
+        except BrowserGone:
             why, outcome = "The browser closed it.", Outcome.OK
         finally:
             moved = {} if carrying is None else {"typed": carrying.typed, "shown": carrying.shown}
@@ -191,6 +192,18 @@ async def _ticket(receive: Receive) -> str:
         return ""
     text = message.get("text") or ""
     return text if len(text) <= LONGEST_TICKET else ""
+
+
+def _to_browser(send: Send) -> Send:
+    """Speak to the browser. Raises BrowserGone, so that nobody takes another fault for its going."""
+
+    async def speak(message: Message) -> None:
+        try:
+            await send(message)
+        except (OSError, RuntimeError) as error:  # what servers of ASGI raise when the other end is gone
+            raise BrowserGone from error
+
+    return speak
 
 
 async def _say(send: Send, words: dict[str, Any]) -> None:

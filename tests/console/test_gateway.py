@@ -12,7 +12,7 @@ from access.gate import SYSTEM
 from access.services.grants import grant_revoke
 from audit.events import EventAction, Outcome
 from audit.models import AuditEvent
-from console import carrying, gateway
+from console import carrying, gateway, services
 from console.gateway import NORMAL, POLICY, Gateway
 from console.models import Console
 from hypervisor.connect import connect
@@ -311,6 +311,29 @@ def test_a_host_that_cannot_be_reached_is_told(estate: Any, person: Person) -> N
 
     served(scene)
     assert ended().outcome == Outcome.FAILED
+
+
+@pytest.mark.parametrize("fault", [OSError("too many open files"), RuntimeError("no thread can be started")])
+def test_a_fault_of_slipway_is_not_told_as_the_browsers(
+    estate: Any, person: Person, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    _console, ticket = person.ask(estate.vm)
+
+    def broken(*_args: Any) -> str:
+        raise fault
+
+    monkeypatch.setattr(carrying, "ASK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(services, "reason_to_end", broken)
+
+    async def scene(own: Gateway) -> None:
+        browser = Browser(own)
+        browser.say(ticket)
+        with pytest.raises(type(fault), match=str(fault)):
+            await browser.gone()
+
+    served(scene)
+    told = ended()
+    assert (told.reason, told.outcome) == ("The gateway failed.", Outcome.FAILED)
 
 
 def test_when_the_gateway_is_stopped_its_consoles_are_told_of(estate: Any, person: Person) -> None:
