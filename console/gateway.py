@@ -88,10 +88,8 @@ class Gateway:
         try:
             await send({"type": "websocket.accept"})
             why, code = await self._serve(scope, receive, send)
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                await _say(send, {"ended": why})
-                await send({"type": "websocket.close", "code": code})
-        except (BrowserGone, TimeoutError):
+            await _bid_farewell(send, why, code)
+        except BrowserGone:
             log.debug("a browser went away", exc_info=True)
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> tuple[str, int]:
@@ -204,6 +202,16 @@ def _to_browser(send: Send) -> Send:
             raise BrowserGone from error
 
     return speak
+
+
+async def _bid_farewell(send: Send, why: str, code: int) -> None:
+    """Tell that it is over; a browser that does not listen is not waited for. Raises BrowserGone."""
+    try:
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await _say(send, {"ended": why})
+            await send({"type": "websocket.close", "code": code})
+    except TimeoutError as error:
+        raise BrowserGone from error
 
 
 async def _say(send: Send, words: dict[str, Any]) -> None:

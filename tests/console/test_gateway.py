@@ -313,7 +313,9 @@ def test_a_host_that_cannot_be_reached_is_told(estate: Any, person: Person) -> N
     assert ended().outcome == Outcome.FAILED
 
 
-@pytest.mark.parametrize("fault", [OSError("too many open files"), RuntimeError("no thread can be started")])
+@pytest.mark.parametrize(
+    "fault", [OSError("too many open files"), RuntimeError("no thread can be started"), TimeoutError("too slow")]
+)
 def test_a_fault_of_slipway_is_not_told_as_the_browsers(
     estate: Any, person: Person, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
