@@ -1,4 +1,5 @@
 """The locks that let one sealer, and one archiving, work at a time: advisory on PostgreSQL, a locked file on SQLite.
+The file alone serves what there is once a machine.
 
 Both go when their holder dies, however it dies. PostgreSQL's is tied to the database session that also writes the
 seals, so a sealer that loses its session can't write on without the lock. (A pooler in transaction mode breaks this.)
@@ -47,7 +48,7 @@ def _lock(advisory_key: int, path: Path) -> Iterator[bool]:
         with _advisory_lock(advisory_key) as acquired:
             yield acquired
     else:
-        with _file_lock(path) as acquired:
+        with file_lock(path) as acquired:
             yield acquired
 
 
@@ -72,7 +73,8 @@ def _release_advisory_lock(advisory_key: int) -> None:
 
 
 @contextmanager
-def _file_lock(path: Path) -> Iterator[bool]:
+def file_lock(path: Path) -> Iterator[bool]:
+    """Try to become the one on this machine that holds a file; yields whether that worked."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

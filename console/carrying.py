@@ -7,12 +7,16 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from django.db import Error as DatabaseError
+
 from console import services
 from console.models import Console
 from hypervisor.errors import HypervisorError
 from hypervisor.protocol import Console as GuestConsole
 
 Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 #: Runs a blocking function in a thread.
 InThread = Callable[..., Awaitable[Any]]
 
@@ -22,6 +26,8 @@ ASK_AGAIN_SECONDS = 5.0
 IDLE_SECONDS = 15 * 60.0
 #: How long a look for what the guest wrote waits.
 READ_SECONDS = 1.0
+#: How long a browser may take nothing in. Meanwhile libvirt's client collects what the guest writes, without a bound.
+UNREAD_SECONDS = 10.0
 #: What the server closes its WebSockets with when it is stopped (RFC 6455, registry of close codes).
 SERVICE_RESTART = 1012
 #: The most that one message from a browser may bring: a pasted page, not a file.
@@ -35,16 +41,18 @@ class Carrying:
         self,
         console: Console,
         guest: GuestConsole,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-        in_thread: InThread,
+        receive: Receive,
+        send: Send,
+        ask_guest: InThread,
+        ask_database: InThread,
     ) -> None:
         self.typed = self.shown = 0
         self._console = console
         self._guest = guest
         self._receive = receive
         self._send = send
-        self._in_thread = in_thread
+        self._ask_guest = ask_guest
+        self._ask_database = ask_database
         self._last_typed = time.monotonic()
 
     async def run(self) -> str:
@@ -62,11 +70,15 @@ class Carrying:
         """What the guest writes goes to the browser; while that takes its time, the guest has to wait."""
         while True:
             try:
-                written = await self._in_thread(self._guest.read, READ_SECONDS)
+                written = await self._ask_guest(self._guest.read, READ_SECONDS)
             except HypervisorError as error:
                 return error.message
             if written:
-                await self._send({"type": "websocket.send", "bytes": written})
+                try:
+                    async with asyncio.timeout(UNREAD_SECONDS):
+                        await self._send({"type": "websocket.send", "bytes": written})
+                except TimeoutError:
+                    return f"The browser took nothing in for {UNREAD_SECONDS:.0f} seconds."
                 self.shown += len(written)
 
     async def _type(self) -> str:
@@ -80,7 +92,7 @@ class Carrying:
                 return "The browser sent what is no input."
             self._last_typed = time.monotonic()
             try:
-                await self._in_thread(self._guest.write, bytes(data))
+                await self._ask_guest(self._guest.write, bytes(data))
             except HypervisorError as error:
                 return error.message
             self.typed += len(data)
@@ -90,6 +102,9 @@ class Carrying:
             await asyncio.sleep(ASK_AGAIN_SECONDS)
             if time.monotonic() - self._last_typed > IDLE_SECONDS:
                 return f"Nothing was typed for {IDLE_SECONDS / 60:.0f} minutes."
-            reason: str = await self._in_thread(services.reason_to_end, self._console)
+            try:
+                reason: str = await self._ask_database(services.reason_to_end, self._console)
+            except DatabaseError:
+                return "Whether it may go on could not be asked."
             if reason:
                 return reason

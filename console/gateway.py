@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.db import close_old_connections
+from django.http.request import validate_host
 
 from access.actions import Action
 from access.errors import NotAllowed, NotVisible
 from audit.context import acting_as
 from audit.events import EventAction, Outcome
+from audit.locks import file_lock
 from audit.record import record_alone
 from console import services
-from console.carrying import Carrying
+from console.carrying import Carrying, Message, Receive, Send
 from console.errors import BrowserGone, ConsoleError, TicketInvalid
 from console.models import Console
 from hypervisor import pool
@@ -34,17 +38,17 @@ from hypervisor.protocol import Console as GuestConsole
 
 log = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-#: Consoles that are open at a time. Each takes two threads nearly always, and a third now and then.
+#: Consoles that are open at a time. Each takes two threads for its guest nearly always, and a third now and then.
 OPEN_AT_A_TIME = 20
+#: Threads that ask the database. Their own, so that hosts that do not answer hold up nobody's rights and ends.
+ASKING_AT_A_TIME = 8
 #: Browsers that have shown no ticket yet, at a time, and how long each is waited for.
 WAITING_AT_A_TIME = 100
 TICKET_WAIT_SECONDS = 10.0
 #: How long a browser may take to hear that it is over.
 FAREWELL_SECONDS = 5.0
+#: When the end of a console is written down again that could not be, because the database was away.
+TELL_AGAIN_SECONDS = 5.0
 LONGEST_TICKET = 200
 #: RFC 6455: gone away normally; broke the rules; try again later.
 NORMAL, POLICY, LATER = 1000, 1008, 1013
@@ -54,8 +58,10 @@ class Gateway:
     """The ASGI application."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(OPEN_AT_A_TIME * 4, thread_name_prefix="console")
+        self._for_guests = ThreadPoolExecutor(OPEN_AT_A_TIME * 4, thread_name_prefix="guest")
+        self._for_database = ThreadPoolExecutor(ASKING_AT_A_TIME, thread_name_prefix="database")
         self._open = self._waiting = 0
+        self._ends: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -68,16 +74,18 @@ class Gateway:
             await send({"type": "http.response.body", "body": b"Consoles are opened by WebSocket.\n"})
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                left = await self._in_thread(services.consoles_abandoned)
-                if left:
-                    log.warning("%d consoles had been left open.", left)
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                await send({"type": "lifespan.shutdown.complete"})
+        """From start to stop, as the only one: the start ends all consoles, and another's must not be among them."""
+        await receive()  # lifespan.startup
+        with file_lock(Path(settings.DATA_DIR) / "console.lock") as is_only:
+            if not is_only:
+                await send({"type": "lifespan.startup.failed", "message": "Another console gateway is at work."})
                 return
+            left = await self._ask_database(services.consoles_abandoned)
+            if left:
+                log.warning("%d consoles had been left open.", left)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()  # lifespan.shutdown
+            await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
@@ -112,9 +120,9 @@ class Gateway:
         address = (scope.get("client") or ("", 0))[0]
         with acting_as(None, via="web", source_address=address):
             try:
-                console: Console = await self._in_thread(services.console_open, ticket=ticket)
+                console: Console = await self._ask_database(services.console_open, ticket=ticket)
             except (ConsoleError, NotAllowed, NotVisible) as error:
-                await self._in_thread(_record_refusal, error)
+                await self._ask_database(_record_refusal, error)
                 return str(error), POLICY
         with acting_as(console.user, via="web", source_address=address):
             return await self._carry(console, receive, send), NORMAL
@@ -123,25 +131,47 @@ class Gateway:
         """Open the guest's console, carry it, and write down its end, whatever happens."""
         why, outcome, carrying = "The gateway failed.", Outcome.FAILED, None
         try:
-            stack, guest = await self._in_thread(_open, console)
+            stack, guest = await self._ask_guest(_open, console)
             try:
-                carrying = Carrying(console, guest, receive, send, self._in_thread)
+                carrying = Carrying(console, guest, receive, send, self._ask_guest, self._ask_database)
                 await _say(send, {"opened": {"vm": console.vm.name}})
                 why, outcome = await carrying.run(), Outcome.OK
             finally:
-                await asyncio.shield(self._in_thread(stack.close))
+                await asyncio.shield(self._ask_guest(stack.close))
         except HypervisorError as error:
             why = error.message
         except BrowserGone:
             why, outcome = "The browser closed it.", Outcome.OK
         finally:
             moved = {} if carrying is None else {"typed": carrying.typed, "shown": carrying.shown}
-            ending = self._in_thread(services.console_end, console, why=why, outcome=outcome, **moved)
-            await asyncio.shield(ending)  # also when the gateway is being stopped
+            await self._tell(console, why=why, outcome=outcome, **moved)
         return why
 
-    async def _in_thread(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Run what blocks in a thread, with the context of now, and with a database connection that is fresh."""
+    async def _tell(self, console: Console, **end: Any) -> None:
+        """Write down its end; without a database as soon as there is one again, and the browser is not kept waiting."""
+        telling = asyncio.create_task(self._tell_at_last(console, end))
+        self._ends.add(telling)  # also when the gateway is being stopped
+        telling.add_done_callback(self._ends.discard)
+        done, _ = await asyncio.wait([telling], timeout=FAREWELL_SECONDS)
+        for told in done:
+            told.result()
+
+    async def _tell_at_last(self, console: Console, end: dict[str, Any]) -> None:
+        while True:
+            try:
+                await self._ask_database(services.console_end, console, **end)
+            except DatabaseError:
+                log.warning("The end of console %s could not be written down yet.", console.pk, exc_info=True)
+                await asyncio.sleep(TELL_AGAIN_SECONDS)
+            else:
+                return
+
+    async def _ask_guest(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Run what waits for a host in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._for_guests, function, *args)
+
+    async def _ask_database(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run what waits for the database in a thread, with the context of now, on a connection that is fresh."""
 
         def run() -> Any:
             close_old_connections()
@@ -150,7 +180,7 @@ class Gateway:
             finally:
                 close_old_connections()
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, run)
+        return await asyncio.get_running_loop().run_in_executor(self._for_database, copy_context().run, run)
 
 
 def _open(console: Console) -> tuple[ExitStack, GuestConsole]:
@@ -173,13 +203,15 @@ def is_ours(scope: Message) -> bool:
         given, own = _site(origin.decode("latin-1")), _site(settings.BASE_URL)
     except ValueError:
         return False
-    return given[:2] == own[:2] and given[2] in settings.ALLOWED_HOSTS
+    return given[:2] == own[:2] and validate_host(given[2], settings.ALLOWED_HOSTS)
 
 
-def _site(url: str) -> tuple[str, int | None, str | None]:
-    """Scheme, port and host. Raises ValueError."""
+def _site(url: str) -> tuple[str, int | None, str]:
+    """Scheme, port and host, as Django writes it: an address of IPv6 in brackets. Raises ValueError."""
     parts = urlsplit(url)
-    return parts.scheme, parts.port or {"http": 80, "https": 443}.get(parts.scheme), parts.hostname
+    host = parts.hostname or ""
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, port, f"[{host}]" if ":" in host else host
 
 
 async def _ticket(receive: Receive) -> str:

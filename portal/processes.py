@@ -42,7 +42,7 @@ def web() -> Process:
 def console() -> Process:
     """The console gateway."""
     limits = ["--ws-max-size", str(2 * MESSAGE_BYTES), "--timeout-graceful-shutdown", "5"]
-    options = ["--lifespan", "on", "--ws", "websockets-sansio", *limits]
+    options = ["--lifespan", "on", "--ws", "console.bounded:BoundedWebSockets", *limits]
     where = settings.CONSOLE_URL
     if urlsplit(where).hostname not in _LOOPBACK:  # something is in front of both: one port above the portal's
         where = f"ws://127.0.0.1:{_port(settings.BASE_URL) + 1}"

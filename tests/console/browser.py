@@ -73,3 +73,13 @@ class Browser:
 def served(scene: Callable[[Gateway], Awaitable[None]]) -> None:
     """Play a scene with a gateway."""
     asyncio.run(scene(Gateway()))  # type: ignore[arg-type]
+
+
+async def live(own: Gateway) -> str:
+    """From start to stop; what it answers to the start."""
+    said: asyncio.Queue[Any] = asyncio.Queue()
+    asked: asyncio.Queue[Any] = asyncio.Queue()
+    for step in ("startup", "shutdown"):
+        asked.put_nowait({"type": f"lifespan.{step}"})
+    await own({"type": "lifespan"}, asked.get, said.put)
+    return str(said.get_nowait()["type"])

@@ -11,6 +11,8 @@ from django.test import Client
 from knox.models import AuthToken
 
 from access.models import Grant, User
+from audit.events import EventAction
+from audit.models import AuditEvent
 from console.models import Console
 from console.services import console_ask
 from console.sign_in import SignIn
@@ -50,6 +52,12 @@ def operator_of(vm: VM) -> Person:
     """Somebody who operates the VM's segment."""
     user = make.user()
     return Person(user, make.grant(user, "operator", vm.segment), signed_in(user))
+
+
+def ended() -> AuditEvent:
+    """The one end that the record tells of."""
+    assert not Console.objects.exclude(opened_at=None).exists()
+    return AuditEvent.objects.get(action=EventAction.CONSOLE_ENDED)
 
 
 @pytest.fixture
