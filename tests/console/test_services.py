@@ -117,6 +117,11 @@ def _right_withdrawn(person: Person, vm: VM) -> None:
     grant_revoke(actor=SYSTEM, grant=person.grant)
 
 
+def _only_looks_on(person: Person, vm: VM) -> None:
+    make.grant(person.user, "viewer", vm)
+    grant_revoke(actor=SYSTEM, grant=person.grant)
+
+
 def _denied(person: Person, vm: VM) -> None:
     make.grant(person.user, make.role_of("console"), vm, effect="deny")
 
@@ -129,7 +134,7 @@ def _moved_out(person: Person, vm: VM) -> None:
     VM.objects.filter(pk=vm.pk).update(segment=make.segment())
 
 
-@pytest.mark.parametrize("change", [_right_withdrawn, _denied, _deactivated, _moved_out])
+@pytest.mark.parametrize("change", [_right_withdrawn, _only_looks_on, _denied, _deactivated, _moved_out])
 def test_rights_are_asked_about_again(estate: Any, change: Any) -> None:
     first, second = operator_of(estate.vm), operator_of(estate.vm)
     _console, ticket = first.ask(estate.vm)
