@@ -17,6 +17,10 @@ class ClusterQuerySet(ScopedQuerySet["Cluster"]):
 class HostQuerySet(ScopedQuerySet["Host"]):
     scopes = {"host": ("pk",), "cluster": ("cluster_id",)}
 
+    def taking_vms(self) -> Self:
+        """Hosts that answer and are not in maintenance."""
+        return self.filter(connection=self.model.Connection.ONLINE, availability__in=self.model.TAKING_VMS)
+
 
 class SegmentQuerySet(ScopedQuerySet["Segment"]):
     scopes = {"segment": ("pk",)}

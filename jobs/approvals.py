@@ -9,18 +9,20 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from access import gate
 from access.actions import Action
-from access.errors import Refused
+from access.errors import NotAllowed, Refused
 from access.gate import SYSTEM, Actor, System
 from audit.events import EventAction
 from audit.record import record
-from inventory.models import ApprovalRule, Segment
+from inventory.models import VM, ApprovalRule, Segment
 from jobs.errors import InvalidRequest, InvalidTransition, NotAdmitted, OperationFailed
 from jobs.locking import lock
 from jobs.models import Approval, BrokenGlass, Job
+from jobs.operations.base import Operation
 from jobs.operations.registry import OPERATIONS, operation_named
 from jobs.queue import nudge_on_commit
 from jobs.states import State
@@ -30,37 +32,65 @@ from jobs.transitions import advance
 WAITS_FOR = timedelta(hours=24)
 
 
-def needs_approval(actor: Actor, operation: str, target: Any) -> bool:
-    """Whether the target's segment has a rule for this operation. Slipway's own work is approved by its schedule."""
-    segment = getattr(target, "segment_id", None)
-    if segment is None or isinstance(actor, System):
+def needs_approval(actor: Actor, operation: Operation, target: Any, extent: Collection[int] = ()) -> bool:
+    """Whether a segment that the work touches has a rule for it: the target's own, or that of a VM which work on a host
+    is about. Slipway's own work is approved by its schedule.
+    """
+    return not isinstance(actor, System) and bool(ruling_segments(operation, target, extent))
+
+
+def ruling_segments(operation: Operation, target: Any, extent: Collection[int]) -> list[Segment]:
+    """The segments whose rules ask for approval of this work."""
+    touched = Q(vms__in=extent) if operation.target_kind != "vm" else Q(pk=target.segment_id)
+    rules = Q(approval_rules__operation__in=(operation.name, *operation.also_bound_by))
+    return list(Segment.objects.filter(touched, rules).distinct())
+
+
+def covers(parent: Job, vm: VM) -> bool:
+    """Whether a job's approval (or its going ahead without) speaks for its part on this VM: one that it was asked
+    about.
+    """
+    if vm.pk not in parent.extent:
         return False
-    return ApprovalRule.objects.filter(segment=segment, operation=operation).exists()
+    approved = Approval.objects.filter(job=parent, verdict=Approval.Verdict.APPROVED)
+    return approved.exists() or BrokenGlass.objects.filter(job=parent).exists()
 
 
-def digest_of(operation: str, target: Any, params: Mapping[str, Any] | None) -> str:
+def digest_of(operation: str, target: Any, params: Mapping[str, Any] | None, extent: Collection[int] = ()) -> str:
     """Identifies what is to be done: the same digest, the same work."""
     body = [operation, target._meta.label if target is not None else "", str(getattr(target, "pk", "")), params or {}]
+    body += [sorted(extent)] if extent else []
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def ask_for_approval(job: Job) -> Approval:
     """Let a new job wait for a decision."""
-    digest = digest_of(job.operation, job.target, job.params)
+    digest = digest_of(job.operation, job.target, job.params, job.extent)
     return Approval.objects.create(job=job, digest=digest, expires_at=timezone.now() + WAITS_FOR)
 
 
 def break_glass(actor: Actor, job: Job, reason: str) -> BrokenGlass:
-    """Note that a job goes ahead without the approval it needs. The actor needs APPROVE on the target."""
-    gate.authorise(actor, Action.APPROVE, job.target)
+    """Note that a job goes ahead without the approval it needs, by somebody who could approve it for others."""
+    authorise_decision(actor, job)
     broken = BrokenGlass.objects.create(job=job, reason=reason)
     record(EventAction.JOB_BROKE_GLASS, target=job, actor=actor, reason=reason)
     return broken
 
 
+def authorise_decision(actor: Actor, job: Job) -> None:
+    """Return if the actor may decide on a job: APPROVE on its target, and for work on a host on each segment whose
+    rules made it wait. Raises NotVisible, NotAllowed.
+    """
+    gate.authorise(actor, Action.APPROVE, job.target)
+    if job.vm is None:
+        for segment in ruling_segments(operation_named(job.operation), job.target, job.extent):
+            if not gate.can(actor, Action.APPROVE, segment):
+                raise NotAllowed(user=actor, action=Action.APPROVE, target=job.target)
+
+
 @transaction.atomic
 def job_approve(*, actor: Actor, job: Job, reason: str = "") -> Job:
-    """Let a waiting job go ahead. Needs APPROVE on its target, and is for somebody else than who asked.
+    """Let a waiting job go ahead. Needs what `authorise_decision` asks for, and is for somebody else than who asked.
 
     What was admitted then is asked again now; a requester who has lost the right meanwhile gets the job cancelled.
     Raises NotVisible, NotAllowed, InvalidTransition, NotAdmitted, TargetBusy.
@@ -86,7 +116,7 @@ def job_approve(*, actor: Actor, job: Job, reason: str = "") -> Job:
 
 @transaction.atomic
 def job_reject(*, actor: Actor, job: Job, reason: str) -> Job:
-    """Turn a waiting job down, with a reason. Needs APPROVE on its target. Raises as `job_approve`, InvalidRequest."""
+    """Turn a waiting job down, with a reason. Needs what approving needs. Raises as `job_approve`, InvalidRequest."""
     if not reason.strip():
         raise InvalidRequest("Say why it is turned down.", field="reason")
     job, approval = _waiting(actor, job)
@@ -118,7 +148,7 @@ def refuse_other_than_approved(job: Job) -> None:
     if approval is None:
         return
     approved = approval.verdict == Approval.Verdict.APPROVED
-    if not approved or approval.digest != digest_of(job.operation, job.target, job.params):
+    if not approved or approval.digest != digest_of(job.operation, job.target, job.params, job.extent):
         raise OperationFailed(
             "changed_after_approval", "The job is not what was approved. It has to be asked for again."
         )
@@ -149,9 +179,9 @@ def approval_rules_set(*, actor: Actor, segment: Segment, operations: Collection
     """
     gate.authorise(actor, Action.VIEW, segment)
     gate.authorise(actor, Action.GRANT)
-    unknown = sorted(set(operations) - {name for name, kind in OPERATIONS.items() if kind.target_kind == "vm"})
+    unknown = sorted(set(operations) - set(OPERATIONS))
     if unknown:
-        raise InvalidRequest(f"{', '.join(unknown)} is no operation on VMs.", field="operations")
+        raise InvalidRequest(f"{', '.join(unknown)} is no operation.", field="operations")
     before = sorted(segment.approval_rules.values_list("operation", flat=True))
     after = sorted(set(operations))
     if before != after:
@@ -180,7 +210,7 @@ def broken_glass_acknowledge(*, actor: Actor, broken: BrokenGlass, note: str = "
 def _waiting(actor: Actor, job: Job) -> tuple[Job, Approval]:
     """The job, locked, and its open request. Raises NotVisible, NotAllowed, InvalidTransition."""
     job = Job.objects.select_for_update(of=("self",)).get(pk=job.pk)
-    gate.authorise(actor, Action.APPROVE, job.target)
+    authorise_decision(actor, job)
     if job.state != State.AWAITING_APPROVAL:
         raise InvalidTransition("The job does not wait for an approval.")
     approval = Approval.objects.get(job=job)

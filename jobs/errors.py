@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,6 +75,20 @@ class OutcomeUnknown(JobError):
     """A host did not answer after an effect was begun: the job keeps its locks and is taken up again later."""
 
     code = "outcome_unknown"
+
+
+class WaitForParts(JobError):
+    """The job has done what it can for now, and goes on when one of its parts has ended, or at `until`.
+
+    `ended` is how many of its parts were over when it looked.
+    """
+
+    code = "waits_for_parts"
+
+    def __init__(self, *, ended: int, until: datetime | None = None) -> None:
+        super().__init__("It waits for its parts.")
+        self.ended = ended
+        self.until = until
 
 
 class CancelRequested(JobError):

@@ -13,15 +13,15 @@ from access.gate import Actor, System
 from audit.context import current
 from audit.events import EventAction
 from audit.record import record
-from jobs.approvals import ask_for_approval, break_glass, digest_of, needs_approval, withdrawn
-from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition
+from jobs.approvals import ask_for_approval, break_glass, covers, digest_of, needs_approval, withdrawn
+from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition, NotAdmitted
 from jobs.locking import lock
 from jobs.models import Job
 from jobs.operations.base import Operation
 from jobs.operations.registry import operation_named
 from jobs.queue import nudge_on_commit
 from jobs.states import LEASED, State
-from jobs.transitions import advance
+from jobs.transitions import advance, wake
 
 
 @transaction.atomic
@@ -33,12 +33,14 @@ def job_submit(
     params: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
     break_glass_reason: str = "",
+    parent: Job | None = None,
 ) -> Job:
     """Accept work on a target: authorise, admit, lock, insert, record, and nudge a worker on commit.
 
     Work that needs approval waits for it instead, without a lock; with a `break_glass_reason`, who could approve it
     for others goes ahead alone, which alarms. With an `idempotency_key` that the actor used before for the same
-    request, returns that job, marked `is_replay`.
+    request, returns that job, marked `is_replay`. A part of a `parent` never waits: where it needs approval, that of
+    the parent covers it, or it is not admitted.
 
     Raises NotVisible, NotAllowed, InvalidRequest, NotAdmitted, TargetBusy, IdempotencyMismatch.
     """
@@ -53,9 +55,11 @@ def job_submit(
     gate.authorise(actor, kind.action, target)
     cleaned = kind.clean(params or {})
     kind.admit(actor, target, cleaned)
-    must_ask = needs_approval(actor, kind.name, target)
+    extent = kind.extent(actor, target, cleaned)
+    must_ask = _must_ask(actor, kind, target, extent, parent)
     waits = must_ask and not alone
     job = _new(actor, kind, target, cleaned, waits)
+    job.parent, job.journal = parent, {"extent": extent} if extent else {}
     job.idempotency_key, job.request_digest = idempotency_key, digest
     earlier = _insert(job, actor)
     if earlier is not None:
@@ -64,13 +68,27 @@ def job_submit(
         ask_for_approval(job)
     else:
         lock(job, kind.lock_targets(target))
-    facts = {"operation": job.operation, "target": job.target_name, "params": cleaned, "state": job.state}
-    record(EventAction.JOB_SUBMITTED, target=job, actor=actor, after=facts)
+    record(EventAction.JOB_SUBMITTED, target=job, actor=actor, after=_facts(job))
     if must_ask and alone:
         break_glass(actor, job, alone)
     if not waits:
         nudge_on_commit(job)
     return job
+
+
+def _must_ask(actor: Actor, kind: Operation, target: Any, extent: list[int], parent: Job | None) -> bool:
+    """Whether work needs approval that it has not got. Raises NotAdmitted for a part: nothing waits inside a job."""
+    if not needs_approval(actor, kind, target, extent) or (parent is not None and covers(parent, target)):
+        return False
+    if parent is not None:
+        raise NotAdmitted("needs_approval", f"In the segment of {target} this needs somebody else's approval.")
+    return True
+
+
+def _facts(job: Job) -> dict[str, Any]:
+    """What the record keeps of a request."""
+    facts = {"operation": job.operation, "target": job.target_name, "params": job.params, "state": job.state}
+    return facts | ({"part_of": str(job.parent_id)} if job.parent_id else {})
 
 
 def _insert(job: Job, actor: Actor) -> Job | None:
@@ -117,10 +135,12 @@ def job_cancel(*, actor: Actor, job: Job, reason: str = "") -> Job:
     asked: dict[str, Any] = {"cancel_requested_at": timezone.now(), "cancel_requested_by": actor.username}
     if job.state in LEASED:
         return advance(job, State.CANCELLING, reason=reason, **asked)
-    if job.state == State.LOST or (job.state == State.QUEUED and job.attempts):
+    if job.state in (State.LOST, State.WAITING) or (job.state == State.QUEUED and job.attempts):
         Job.objects.filter(pk=job.pk).update(**asked)  # the worker that takes it up again will stop it
         record(EventAction.JOB_CANCEL_REQUESTED, target=job, actor=actor, reason=reason)
         job.refresh_from_db()
+        if job.state == State.WAITING:
+            wake(job)
         return job
     withdrawn(job)
     return advance(

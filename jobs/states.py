@@ -12,6 +12,7 @@ class State(TextChoices):
     SCHEDULED = "scheduled", "Scheduled"
     QUEUED = "queued", "Queued"
     RUNNING = "running", "Running"
+    WAITING = "waiting", "Waits for its parts"
     CANCELLING = "cancelling", "Cancelling"
     LOST = "lost", "Lost its worker"
     SUCCEEDED = "succeeded", "Succeeded"
@@ -22,8 +23,8 @@ class State(TextChoices):
 
 #: A worker is on it, and must keep its lease.
 LEASED = frozenset({State.RUNNING, State.CANCELLING})
-#: It holds its locks: nothing else may touch the same VM.
-LOCKING = LEASED | {State.QUEUED, State.LOST}
+#: It holds its locks: nothing else may touch the same VM or host.
+LOCKING = LEASED | {State.QUEUED, State.LOST, State.WAITING}
 #: It is over.
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.ERRORED, State.CANCELLED})
 
@@ -31,8 +32,9 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.AWAITING_APPROVAL: frozenset({State.SCHEDULED, State.QUEUED, State.CANCELLED}),
     State.SCHEDULED: frozenset({State.QUEUED, State.CANCELLED, State.FAILED}),
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
-    State.RUNNING: frozenset({State.CANCELLING, State.LOST, *TERMINAL}),
-    State.CANCELLING: frozenset({State.LOST, *TERMINAL}),
+    State.RUNNING: frozenset({State.CANCELLING, State.LOST, State.WAITING, *TERMINAL}),
+    State.WAITING: frozenset({State.QUEUED}),
+    State.CANCELLING: frozenset({State.LOST, State.WAITING, *TERMINAL}),
     State.LOST: frozenset({State.QUEUED, State.FAILED, State.ERRORED, State.CANCELLED}),
     State.SUCCEEDED: frozenset(),
     State.FAILED: frozenset(),

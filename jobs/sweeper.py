@@ -8,7 +8,7 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from access.gate import SYSTEM
@@ -19,7 +19,7 @@ from jobs.errors import Fenced
 from jobs.models import Job
 from jobs.queue import nudge
 from jobs.states import LEASED, State
-from jobs.transitions import advance
+from jobs.transitions import advance, wake
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +28,13 @@ NUDGE_AGAIN_AFTER = timedelta(seconds=5)
 
 
 def sweep() -> dict[str, int]:
-    """One pass: reap lost leases, take up lost jobs that are due, nudge forgotten ones, end what
-    nobody approved, attribute what was seen to change. Returns how many of each."""
+    """One pass: reap lost leases, take up lost jobs that are due, wake what waits for nothing any more, nudge
+    forgotten ones, end what nobody approved, attribute what was seen to change. Returns how many of each."""
     with acting_as(SYSTEM, via="system"):
         return {
             "reaped": reap(),
             "taken_up": take_up(),
+            "woken": wake_waiting(),
             "nudged": nudge_forgotten(),
             "expired": expire_unapproved(),
             "outside": attribute(),
@@ -65,6 +66,13 @@ def take_up() -> int:
             _nudge(job)
             count += 1
     return count
+
+
+def wake_waiting() -> int:
+    """Jobs that wait for parts and are due, or have none left that could wake them."""
+    unfinished = Job.objects.unfinished().filter(parent=OuterRef("pk"))
+    due = Q(not_before__lte=timezone.now()) | Q(not_before=None) & ~Exists(unfinished)
+    return sum(wake(job) for job in Job.objects.filter(due, state=State.WAITING))
 
 
 def nudge_forgotten() -> int:

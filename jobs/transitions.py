@@ -11,6 +11,7 @@ from audit.events import EventAction, Outcome
 from audit.record import record
 from jobs.errors import Fenced, InvalidTransition
 from jobs.models import Job, JobLock
+from jobs.queue import nudge_on_commit
 from jobs.states import LEASED, TERMINAL, State, allowed
 from jobs.storable import storable
 
@@ -18,6 +19,7 @@ _EVENTS: dict[State, tuple[EventAction, Outcome]] = {
     State.SCHEDULED: (EventAction.JOB_SCHEDULED, Outcome.OK),
     State.QUEUED: (EventAction.JOB_QUEUED, Outcome.OK),
     State.RUNNING: (EventAction.JOB_STARTED, Outcome.OK),
+    State.WAITING: (EventAction.JOB_WAITS, Outcome.OK),
     State.CANCELLING: (EventAction.JOB_CANCEL_REQUESTED, Outcome.OK),
     State.LOST: (EventAction.JOB_LOST, Outcome.UNKNOWN),
     State.SUCCEEDED: (EventAction.JOB_SUCCEEDED, Outcome.OK),
@@ -65,6 +67,8 @@ def advance(
         setattr(job, name, value)
     if to in TERMINAL:
         JobLock.objects.filter(job=job).delete()
+        if job.parent_id is not None:
+            _wake_parent(job)
     action, outcome = _EVENTS[to]
     record(
         event or action,
@@ -93,6 +97,36 @@ def release(job: Job, to: State, **changes: Any) -> Job:
         except Fenced:
             continue  # the cancel came between the two statements
     raise Fenced(f"{job} is no longer ours")
+
+
+def wake(job: Job) -> bool:
+    """Queue a job that waits for its parts, for its next look at them. Returns whether it still waited."""
+    try:
+        advance(job, State.QUEUED, nudged_at=timezone.now(), not_before=None)
+    except Fenced:
+        return False
+    nudge_on_commit(job)
+    return True
+
+
+def _wake_parent(part: Job) -> None:
+    """Wake what waits for a part that ends in this transaction.
+
+    The parent's row is locked whatever its state: a parent that is about to wait either sees this end (`wait`), or is
+    seen waiting here.
+    """
+    parent = Job.objects.select_for_update(of=("self",)).get(parts=part)
+    if parent.state == State.WAITING:
+        wake(parent)
+
+
+def wait(job: Job, *, ended: int, **changes: Any) -> None:
+    """Let a job that this worker runs wait for its parts; `ended` of them were over when it looked. If there are more
+    by now, it is queued again at once. Raises Fenced.
+    """
+    release(job, State.WAITING, attempts=1, **changes)  # it got on: workers it loses from here on are counted anew
+    if job.parts.filter(state__in=TERMINAL).count() > ended:
+        wake(job)
 
 
 def write(job: Job, **changes: Any) -> None:

@@ -193,6 +193,7 @@ SPECTACULAR_SETTINGS = {
         "Effect": "access.models.Effect",
         "EventAction": "audit.events.EventAction",
         "FindingCode": "portal.api.vms.FindingCode",
+        "HostAvailability": "inventory.models.Host.Availability",
         "HostConnection": "inventory.models.Host.Connection",
         "JobState": "jobs.states.State",
         "Operation": "portal.api.jobs.OPERATION_NAMES",

@@ -41,13 +41,24 @@ class Host(models.Model):
         ONLINE = "online", "Online"
         UNREACHABLE = "unreachable", "Unreachable"
 
+    class Availability(models.TextChoices):
+        """Whether VMs may be placed and started on it. Changed by the jobs that empty a host and bring it back."""
+
+        ACTIVE = "active", "Active"
+        DRAINING = "draining", "Draining"
+        MAINTENANCE = "maintenance", "In maintenance"
+        RESTORING = "restoring", "Coming back"
+
+    #: In these it takes VMs.
+    TAKING_VMS = (Availability.ACTIVE, Availability.RESTORING)
+
     name = models.CharField(max_length=100, unique=True)
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="hosts")
     scheme = models.CharField(max_length=20)
     address = models.CharField(max_length=253, blank=True)
     port = models.PositiveIntegerField(null=True, blank=True)
     user = models.CharField(max_length=32, blank=True)
-    in_maintenance = models.BooleanField(default=False)
+    availability = models.CharField(max_length=12, choices=Availability.choices, default=Availability.ACTIVE)
 
     connection = models.CharField(max_length=12, choices=Connection.choices, default=Connection.UNKNOWN)
     connection_error = models.CharField(max_length=500, blank=True)
@@ -86,6 +97,11 @@ class Host(models.Model):
     @property
     def is_online(self) -> bool:
         return self.connection == self.Connection.ONLINE
+
+    @property
+    def in_maintenance(self) -> bool:
+        """Whether it takes no VMs at present: it is being emptied, or is kept empty."""
+        return self.availability not in self.TAKING_VMS
 
     def audit_target(self) -> Target:
         return Target(type="host", id=str(self.pk), uuid=self.host_uuid, name=self.name)

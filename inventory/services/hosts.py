@@ -71,8 +71,22 @@ def host_delete(*, actor: Actor, host: Host, reason: str = "") -> None:
     if host.vms.exists():
         raise InventoryConflict(f"{host} still has VMs; move them first.")
     grants_end(actor=actor, target=host)
-    record(EventAction.HOST_DELETED, target=host, actor=actor, reason=reason, before={"uri": str(host.uri)})
+    before = {"uri": str(host.uri), "cluster": host.cluster.name, "cluster_id": host.cluster_id}
+    record(EventAction.HOST_DELETED, target=host, actor=actor, reason=reason, before=before)
     host.delete()
+
+
+@transaction.atomic
+def host_set_availability(*, actor: Actor, host: Host, to: Host.Availability, reason: str = "") -> None:
+    """Say whether VMs may be placed on a host. Needs OPERATE_HOST on it. Saying what is so already does nothing."""
+    gate.authorise(actor, Action.OPERATE_HOST, host)
+    now = Host.objects.select_for_update(of=("self",)).get(pk=host.pk)
+    before, host.availability = now.availability, to
+    if before == to:
+        return
+    Host.objects.filter(pk=host.pk).update(availability=to)
+    facts = {"before": {"availability": before}, "after": {"availability": to}}
+    record(EventAction.HOST_CHANGED, target=host, actor=actor, reason=reason, **facts)  # type: ignore[arg-type]
 
 
 @transaction.atomic

@@ -21,7 +21,7 @@ from hypervisor.protocol import Hypervisor
 from inventory.models import VM, Host
 from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.ledger import Ledger
-from jobs.errors import CancelRequested, Fenced, OperationFailed, RightWithdrawn
+from jobs.errors import CancelRequested, Fenced, InvalidTransition, OperationFailed, RightWithdrawn, WaitForParts
 from jobs.models import Job, Step
 from jobs.operations.base import Operation
 
@@ -118,9 +118,13 @@ class JobContext:
             gate.authorise(self.actor, self.operation.action, self.job.target)
             self.operation.rights(self)
         except Refused as error:
-            raise RightWithdrawn(
-                f"{self.job.requester_name} no longer holds the right “{error.action.label}” that this job needs."
-            ) from error
+            raise self.withdrawn(error) from error
+
+    def withdrawn(self, refused: Refused) -> RightWithdrawn:
+        """What a refusal means for the job: its requester lost a right that they had when they asked."""
+        return RightWithdrawn(
+            f"{self.job.requester_name} no longer holds the right “{refused.action.label}” that this job needs."
+        )
 
     def is_cancelled(self) -> bool:
         """Whether a cancel was asked for (known within one heartbeat)."""
@@ -155,6 +159,9 @@ class JobContext:
             self.ledger.commit()
         try:
             yield step
+        except WaitForParts:
+            steps.keep(step)  # it goes on with the next pass
+            raise
         except BaseException as error:
             steps.close(step, Step.State.FAILED, str(error))
             raise
@@ -225,6 +232,28 @@ class JobContext:
             raise
         self._tell(EventAction.EFFECT_OUTCOME, Outcome.OK, facts)
         return value
+
+    # -- what others do for it ---------------------------------------------------------------------------------
+
+    def submit_part(self, operation: str, target: Any, params: Mapping[str, Any]) -> Job:
+        """Have a part of this job done by a job of its own, in the name of the same requester; accepted together with
+        what this one has to write, if it is still this worker's. Raises what `job_submit` raises, Fenced.
+        """
+        from jobs.services import job_submit  # it knows every operation, those that call this included
+
+        accepted: list[Job] = []
+        request = {"operation": operation, "target": target, "params": params}
+        self.ledger.commit(then=lambda: accepted.append(job_submit(actor=self.actor, parent=self.job, **request)))
+        return accepted[0]
+
+    def cancel_part(self, part: Job, why: str) -> None:
+        """Have a part stopped; one that is over meanwhile is let be."""
+        from jobs.services import job_cancel
+
+        try:
+            job_cancel(actor=SYSTEM, job=part, reason=why)
+        except InvalidTransition:
+            return
 
     def _tell(self, action: EventAction, outcome: Outcome, facts: dict[str, Any]) -> None:
         self.ledger.tell(partial(record, action, target=self.job.target, outcome=outcome, detail=facts))

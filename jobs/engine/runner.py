@@ -16,17 +16,18 @@ from uuid import UUID
 from django.db import DataError, IntegrityError
 from django.utils import timezone
 
+from access.errors import Refused
 from access.gate import SYSTEM
 from audit.context import acting, acting_as
 from hypervisor.errors import HostUnreachable, HypervisorError, OperationTimeout
 from jobs.approvals import refuse_other_than_approved
 from jobs.engine.context import JobContext
 from jobs.engine.heartbeat import Heartbeat
-from jobs.errors import CancelRequested, Fenced, OperationFailed, OutcomeUnknown, RightWithdrawn
+from jobs.errors import CancelRequested, Fenced, OperationFailed, OutcomeUnknown, RightWithdrawn, WaitForParts
 from jobs.models import Job
 from jobs.operations.registry import operation_named
 from jobs.states import TERMINAL, State
-from jobs.transitions import advance, release
+from jobs.transitions import advance, release, wait
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,13 @@ def _carry_out(context: JobContext) -> None:
         raise
     except RightWithdrawn as error:
         _end(context, State.CANCELLED, error.code, str(error), error)
+    except Refused as error:
+        withdrawn = context.withdrawn(error)
+        _end(context, State.CANCELLED, withdrawn.code, str(withdrawn), withdrawn)
     except CancelRequested as error:
         _end(context, State.CANCELLED, error.code, str(error), error)
+    except WaitForParts as pause:
+        context.ledger.commit(then=partial(wait, job, ended=pause.ended, not_before=pause.until, phase=job.phase))
     except OutcomeUnknown as error:
         _take_up_later(context, str(error))
     except (HostUnreachable, OperationTimeout) as error:

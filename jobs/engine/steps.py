@@ -37,6 +37,11 @@ class Steps:
         step.detail = storable(detail[:_LONGEST_DETAIL])
         self._changed[step.name] = step
 
+    def keep(self, step: Step) -> None:
+        """Leave a step open, with what was found so far."""
+        step.detail = storable(step.detail[:_LONGEST_DETAIL])
+        self._changed[step.name] = step
+
     def abandon(self) -> None:
         """End what an earlier attempt of the job left open and no later one entered again."""
         for step in self._load().values():

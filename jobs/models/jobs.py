@@ -19,7 +19,8 @@ class Job(models.Model):
 
     `fence` grows with each claim; every write of a worker names the fence it claimed with, so that a worker that
     lost the job can no longer change it. `journal` is what recovery needs, committed before the effect that it is
-    about.
+    about; for work on a host it also names the VMs that it is about (`extent`), which not everybody who sees the job
+    may know of.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -27,6 +28,9 @@ class Job(models.Model):
     vm = models.ForeignKey(VM, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     host = models.ForeignKey(Host, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     cluster = models.ForeignKey(Cluster, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="parts", help_text="What it is a part of."
+    )
     target_name = models.CharField(max_length=255)
     params = models.JSONField(default=dict)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="jobs")
@@ -93,6 +97,11 @@ class Job(models.Model):
     def target(self) -> Any:
         """The VM, host or cluster."""
         return self.vm or self.host or self.cluster
+
+    @property
+    def extent(self) -> list[int]:
+        """Ids of the VMs that work on a host was asked to be about, as they were observed then."""
+        return list(self.journal.get("extent", ()))
 
     @property
     def is_over(self) -> bool:

@@ -26,6 +26,8 @@ class Operation(ABC):
     label: ClassVar[str]  # "Snapshot", completed by the target's name
     action: ClassVar[Action]
     target_kind: ClassVar[str] = "vm"
+    #: Operations whose approval rules bind this one too: it is, or is made of, their work.
+    also_bound_by: ClassVar[tuple[str, ...]] = ()
 
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Validate the request's parameters and fill in defaults. Raises InvalidRequest."""
@@ -37,6 +39,12 @@ class Operation(ABC):
         """Refuse what the observed facts speak against. Reads the database only. Raises NotAdmitted, NotAllowed,
         NotVisible.
         """
+
+    def extent(self, actor: Actor, target: Any, params: dict[str, Any]) -> list[int]:
+        """Ids of the VMs that work on something else than a VM will be about, as is observed now. Whose segment asks
+        for approval, and what an approver decides on, goes by them.
+        """
+        return []
 
     def lock_targets(self, target: Any) -> list[str]:
         """Resources that the job holds from its submission to its end."""

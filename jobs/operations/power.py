@@ -59,6 +59,11 @@ class Start(PowerOperation):
     ends = PowerState.RUNNING
     refusal = "is not switched off"
 
+    def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
+        super().admit(actor, target, params)
+        if target.host is not None and target.host.in_maintenance:
+            raise NotAdmitted("host_in_maintenance", f"{target.host} is in maintenance; no VM is started on it.")
+
     def execute(self, context: JobContext) -> None:
         host = context.home()
         with context.step("start", "Power on"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jobs.errors import InvalidRequest
 from jobs.operations.base import Operation
 from jobs.operations.definition import RestoreDefinition
+from jobs.operations.hosts import Activate, Drain
 from jobs.operations.migrate import Migrate
 from jobs.operations.patch import Patch
 from jobs.operations.power import ForceOff, Reboot, Shutdown, Start
@@ -23,6 +24,8 @@ OPERATIONS: dict[str, Operation] = {
         Migrate(),
         Patch(),
         RestoreDefinition(),
+        Drain(),
+        Activate(),
     )
 }
 

@@ -56,12 +56,12 @@ class Clusters(ReadOnlyAdmin):
 
 
 class Hosts(ReadOnlyAdmin):
-    list_display = ["name", "cluster", "uri", "connection", "in_maintenance", "hypervisor_version", "observed_at"]
-    list_filter = ["connection", "in_maintenance", "cluster"]
+    list_display = ["name", "cluster", "uri", "connection", "availability", "hypervisor_version", "observed_at"]
+    list_filter = ["connection", "availability", "cluster"]
     list_select_related = ["cluster"]
     search_fields = ["name", "address", "hostname"]
     fields = [
-        "name", "cluster", "uri", "in_maintenance", "connection", "connection_error", "observed_at", "host_uuid",
+        "name", "cluster", "uri", "availability", "connection", "connection_error", "observed_at", "host_uuid",
         "hostname", "cpus", "cpu_model", "memory_mib", "memory_free_mib", "hypervisor", "hypervisor_version",
         "library_version", "networks_text",
     ]  # fmt: skip

@@ -35,14 +35,16 @@ class HostSerializer(serializers.ModelSerializer):
     uri = serializers.SerializerMethodField()
     connection = serializers.ChoiceField(Host.Connection.choices)
     connection_error = serializers.SerializerMethodField()
+    availability = serializers.ChoiceField(Host.Availability.choices)
+    in_maintenance = serializers.BooleanField(help_text="Whether it takes no VMs at present.")
     allowed_actions = serializers.ListField(child=serializers.ChoiceField(Action.choices))
 
     class Meta:
         model = Host
         fields = [
-            "id", "name", "cluster", "uri", "in_maintenance", "connection", "connection_error", "observed_at",
-            "hostname", "cpus", "cpu_model", "memory_mib", "memory_free_mib", "hypervisor", "hypervisor_version",
-            "library_version", "allowed_actions",
+            "id", "name", "cluster", "uri", "availability", "in_maintenance", "connection", "connection_error",
+            "observed_at", "hostname", "cpus", "cpu_model", "memory_mib", "memory_free_mib", "hypervisor",
+            "hypervisor_version", "library_version", "allowed_actions",
         ]  # fmt: skip
         read_only_fields = fields
 

@@ -37,6 +37,7 @@ _JOB_TONES = {
     State.SCHEDULED: "idle",
     State.QUEUED: "idle",
     State.RUNNING: "work",
+    State.WAITING: "work",
     State.CANCELLING: "work",
     State.LOST: "warn",
     State.SUCCEEDED: "good",
@@ -80,9 +81,9 @@ def job_badge(job: Job) -> SafeString:
 
 @register.simple_tag
 def host_badge(host: Host) -> SafeString:
-    """Whether the host answers; maintenance, when it does."""
-    if host.is_online and host.in_maintenance:
-        return _badge("warn", "In maintenance")
+    """Whether the host answers; what it is available for, when it does and that is not everything."""
+    if host.is_online and host.availability != Host.Availability.ACTIVE:
+        return _badge("warn", host.get_availability_display())
     return _badge(_HOST_TONES[Host.Connection(host.connection)], host.get_connection_display())
 
 

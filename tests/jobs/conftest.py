@@ -12,8 +12,10 @@ import pytest
 from access.gate import SYSTEM
 from access.models import User
 from hypervisor import pool
+from hypervisor.connect import connect
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.definition import Config
+from hypervisor.types import PowerState
 from inventory.models import VM, Cluster, Host, Segment
 from inventory.services.hosts import cluster_create, host_create
 from inventory.syncing import host_sync
@@ -78,3 +80,47 @@ def estate(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     make.grant(user, "placement", cluster)
     yield Estate(hosts, cluster, segment, VM.objects.get(uuid=uuid), user)
     pool.close_idle()
+
+
+@dataclass
+class Fleet:
+    """Three hosts; the first has guests of 1024 MiB. `operator` may do everything that a drain needs."""
+
+    estate: Estate
+    hosts: list[Host]
+    operator: User
+
+    @property
+    def host(self) -> Host:
+        return Host.objects.get(pk=self.hosts[0].pk)
+
+    def drain(self, *, by: Any = None, **params: Any) -> Job:
+        return job_submit(actor=by or self.operator, operation="host.drain", target=self.host, params=params)
+
+    def activate(self, *, by: Any = None, **params: Any) -> Job:
+        return job_submit(actor=by or self.operator, operation="host.activate", target=self.host, params=params)
+
+    def sync(self) -> None:
+        for host in self.hosts:
+            host_sync(host, slow=True)
+
+    def running_on(self) -> dict[str, list[str]]:
+        """By the hosts themselves: host -> names of what runs there."""
+        return {
+            host.name: sorted(
+                guest.name for guest in connect(host.uri).list_guests() if guest.state is PowerState.RUNNING
+            )
+            for host in self.hosts
+        }
+
+
+@pytest.fixture
+def fleet(estate: Estate) -> Fleet:
+    for number in range(1, 5):
+        simulated.create_guest("left", f"web-{number}", memory_mib=1024)
+    simulated.create_hosts([simulated.SimulatedHost("third", networks=("default",))])
+    hosts = [*estate.hosts, host_create(actor=SYSTEM, name="third", uri="sim://third/", cluster=estate.cluster)]
+    found = Fleet(estate, hosts, make.user_with("platform-operator"))
+    found.sync()
+    VM.objects.update(segment=estate.segment)
+    return found

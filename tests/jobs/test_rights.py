@@ -37,6 +37,8 @@ RIGHTS = {
     "vm.patch": "patch",
     "vm.migrate": "migrate",
     "vm.restore_definition": "edit",
+    "host.drain": "operate_host",
+    "host.activate": "operate_host",
 }
 
 
@@ -46,10 +48,11 @@ def test_every_operation_stands_in_the_table() -> None:
 
 @pytest.mark.parametrize("operation", RIGHTS)
 def test_each_operation_needs_its_own_right_and_no_other_will_do(operation: str) -> None:
-    vm, person = make.vm(segment=make.segment()), make.user()
-    make.grant(person, make.role_of(*(action for action in Action if action != RIGHTS[operation])), vm)
+    kind = operation_named(operation).target_kind
+    target, person = make.vm(segment=make.segment()) if kind == "vm" else make.host(), make.user()
+    make.grant(person, make.role_of(*(action for action in Action if action != RIGHTS[operation])), target)
     with pytest.raises(NotAllowed) as refused:
-        job_submit(actor=person, operation=operation, target=vm)
+        job_submit(actor=person, operation=operation, target=target)
     assert refused.value.action == RIGHTS[operation]
 
 

@@ -135,7 +135,7 @@ def test_destinations_are_those_on_which_the_user_may_place_and_that_have_room(
     maintainer: Client, owner: Client, estate: Estate
 ) -> None:
     make.host("full", cluster=estate.cluster, memory_free_mib=100)
-    make.host("resting", cluster=estate.cluster, in_maintenance=True)
+    make.host("resting", cluster=estate.cluster, availability="maintenance")
     make.host("elsewhere")
     address = reverse("vm-migrate", args=[estate.vm.pk])
     field = maintainer.get(address).context["form"].fields["destination"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -12,7 +13,10 @@ from access.errors import NotVisible
 from access.gate import Actor, System
 from inventory.models import VM, Host
 from jobs.errors import NotAdmitted
+from jobs.models import Job
 from jobs.operations.migrate.prechecks import OVERHEAD_MIB
+
+MIGRATE = "vm.migrate"
 
 
 def destinations_for(actor: Actor, vm: VM) -> QuerySet[Host]:
@@ -20,13 +24,30 @@ def destinations_for(actor: Actor, vm: VM) -> QuerySet[Host]:
     if vm.host is None:
         return Host.objects.none()
     hosts: Any = Host.objects.all() if isinstance(actor, System) else Host.objects.visible_to(actor, Action.PLACE)
-    fitting: QuerySet[Host] = hosts.filter(
-        cluster_id=vm.host.cluster_id,
-        connection=Host.Connection.ONLINE,
-        in_maintenance=False,
-        memory_free_mib__gte=vm.memory_mib + OVERHEAD_MIB,
-    ).exclude(pk=vm.host_id)
-    return fitting.order_by("-memory_free_mib", "name")
+    needed = vm.memory_mib + OVERHEAD_MIB
+    fitting: QuerySet[Host] = hosts.taking_vms().filter(cluster_id=vm.host.cluster_id, memory_free_mib__gte=needed)
+    promised = promises_mib()
+    short = [host.pk for host in fitting.filter(pk__in=promised) if room_mib(host, promised) < needed]
+    return fitting.exclude(pk__in=[vm.host_id, *short]).order_by("-memory_free_mib", "name")
+
+
+def promises_mib(before: Job | None = None) -> dict[int, int]:
+    """Host id -> memory in MiB that migrations which are queued or under way will take there, and that its figures may
+    not show yet; with `before`, only of those that were asked for earlier than that job.
+    """
+    coming = Job.objects.active().filter(operation=MIGRATE)
+    if before is not None:
+        coming = coming.filter(created_at__lt=before.created_at)
+    promised: dict[int, int] = {}
+    for destination, host, memory in coming.values_list("params__destination", "vm__host", "vm__memory_mib"):
+        if destination != host:  # else it is there already
+            promised[destination] = promised.get(destination, 0) + memory + OVERHEAD_MIB
+    return promised
+
+
+def room_mib(host: Host, promised: Mapping[int, int]) -> int:
+    """Memory in MiB that a host has left for further VMs."""
+    return host.memory_free_mib - promised.get(host.pk, 0)
 
 
 def destination_chosen(actor: Actor, vm: VM, wanted: int | str | None) -> Host:
@@ -55,8 +76,6 @@ def refuse_unfit(vm: VM, host: Host) -> None:
         raise NotAdmitted("host_in_maintenance", f"{host} is in maintenance and takes no VMs.")
     if not host.is_online:
         raise NotAdmitted("host_offline", f"{host} does not answer at present.")
-    if host.memory_free_mib < vm.memory_mib + OVERHEAD_MIB:
-        raise NotAdmitted(
-            "memory_short",
-            f"{host} has {host.memory_free_mib} MiB free; {vm} needs {vm.memory_mib + OVERHEAD_MIB} MiB.",
-        )
+    room, needed = room_mib(host, promises_mib()), vm.memory_mib + OVERHEAD_MIB
+    if room < needed:
+        raise NotAdmitted("memory_short", f"{host} has {max(room, 0)} MiB left for VMs; {vm} needs {needed} MiB.")

@@ -20,7 +20,7 @@ from jobs.errors import CancelRequested, Fenced, InvalidRequest, NotAdmitted, Op
 from jobs.operations.base import Operation
 from jobs.operations.migrate import luggage, verification
 from jobs.operations.migrate.convergence import Policy, policy_named
-from jobs.operations.migrate.destinations import destination_chosen
+from jobs.operations.migrate.destinations import destination_chosen, promises_mib
 from jobs.operations.migrate.monitor import Listener, Monitor, Trace
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.settle import settle
@@ -68,7 +68,14 @@ class Migrate(Operation):
 
     def precheck(self, context: JobContext) -> None:
         source, destination = context.home(), context.host(context.params["destination"])
-        facts = read_facts(context.vm, source, destination, context.on(source), context.on(destination))
+        facts = read_facts(
+            context.vm,
+            source,
+            destination,
+            context.on(source),
+            context.on(destination),
+            promised_mib=promises_mib(before=context.job).get(destination.pk, 0),
+        )
         context.verdicts(verdicts(facts))
         context.note(
             source=source.pk,

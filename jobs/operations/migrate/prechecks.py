@@ -33,10 +33,20 @@ class Facts:
     destination_facts: HostFacts
     missing_networks: list[str]
     snapshots: list[SavedSnapshot]
+    promised_mib: int
 
 
-def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, on_destination: Hypervisor) -> Facts:
-    """Ask both hosts, side by side. Raises GuestNotFound when the source does not know the VM, HostUnreachable.
+def read_facts(
+    vm: VM,
+    source: Host,
+    destination: Host,
+    on_source: Hypervisor,
+    on_destination: Hypervisor,
+    *,
+    promised_mib: int = 0,
+) -> Facts:
+    """Ask both hosts, side by side; `promised_mib` of the destination's memory is for others that are on
+    their way. Raises GuestNotFound when the source does not know the VM, HostUnreachable.
 
     It lasts as many round trips as it takes, so what is asked of one host is asked together.
     """
@@ -69,6 +79,7 @@ def read_facts(vm: VM, source: Host, destination: Host, on_source: Hypervisor, o
         destination_facts=destination_facts,
         missing_networks=missing_networks,
         snapshots=snapshots,
+        promised_mib=promised_mib,
     )
 
 
@@ -215,14 +226,14 @@ def networks(facts: Facts) -> Verdict:
 
 
 def capacity(facts: Facts) -> Verdict:
-    """Free memory there."""
+    """Free memory there, less what was promised to VMs that were asked for earlier."""
     needed = facts.state.memory_mib + OVERHEAD_MIB
-    free = facts.destination_facts.memory_free_mib
+    free = facts.destination_facts.memory_free_mib - facts.promised_mib
     return Verdict(
         "capacity",
         "See that the destination has the memory",
         free >= needed,
         "memory_short",
-        f"{facts.destination} has {free} MiB free; {facts.vm} needs {needed} MiB.",
-        found=f"{free} MiB free, {needed} MiB needed",
+        f"{facts.destination} has {max(free, 0)} MiB left for VMs; {facts.vm} needs {needed} MiB.",
+        found=f"{free} MiB left, {needed} MiB needed",
     )

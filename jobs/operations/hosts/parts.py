@@ -1,0 +1,165 @@
+"""The parts of a job on a host, as its worker sees them in one pass: which are over, what may begin, and stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from access.errors import Refused
+from hypervisor.errors import HypervisorError
+from inventory.models import VM, Host
+from inventory.syncing import host_facts_read, host_unreachable
+from jobs.engine.context import JobContext
+from jobs.errors import CancelRequested, NotAdmitted, RightWithdrawn, TargetBusy, WaitForParts
+from jobs.models import Job
+from jobs.operations.hosts.pace import Route, may_begin
+from jobs.operations.hosts.survey import Obstacle
+from jobs.operations.hosts.tries import Ended, next_try
+from jobs.operations.migrate.destinations import MIGRATE
+from jobs.states import State
+
+#: At what only others can change (a VM's other job, the caps, a host's room) it is looked again after a tenth of the
+#: time that the job has lasted, but not sooner and not later than this.
+SOONEST, LATEST = timedelta(seconds=3), timedelta(seconds=30)
+#: What may be otherwise a moment later: the plan was made on figures that have changed since.
+PASSING = frozenset({"memory_short", "host_offline", "host_in_maintenance", "already_there", "no_destination"})
+
+
+class Parts:
+    """One pass over a job's parts. What is to be done later, or is given up, is gathered here."""
+
+    def __init__(self, context: JobContext) -> None:
+        self.context = context
+        self._of: dict[int, list[Job]] = {}
+        self.rows = list(context.job.parts.select_related("vm").order_by("created_at", "id"))
+        for row in self.rows:
+            self._of.setdefault(row.vm_id or 0, []).append(row)
+        self.under_way = {row.vm_id: row for row in self.rows if not row.is_over}
+        self.left: dict[int, Obstacle] = {}
+        self._later: list[datetime] = []
+        self._begun = 0
+
+    @property
+    def ended(self) -> int:
+        """How many are over."""
+        return sum(row.is_over for row in self.rows)
+
+    def succeeded(self, operation: str) -> list[Job]:
+        """The parts of that kind that did what they were to do."""
+        return [row for row in self.rows if row.operation == operation and row.state == State.SUCCEEDED]
+
+    # -- stopping -----------------------------------------------------------------------------------------------
+
+    def stop_if_asked(self) -> None:
+        """Once a cancel was asked for, or the requester's right is gone: stop every part, wait for their ends, and then
+        raise why (CancelRequested, RightWithdrawn). It stays decided, whatever happens to the right meanwhile.
+        """
+        context = self.context
+        stopping = context.job.journal.get("stopping")
+        if stopping is None:
+            try:
+                context.check_cancel()
+                context.check_rights()
+            except (CancelRequested, RightWithdrawn) as error:
+                stopping = [error.code, str(error)]
+                context.journal(stopping=stopping)
+        if stopping is None:
+            return
+        code, why = stopping
+        for part in self.under_way.values():
+            if part.cancel_requested_at is None:
+                context.cancel_part(part, why)
+        if context.job.parts.unfinished().exists():
+            raise WaitForParts(ended=self.ended)
+        raise RightWithdrawn(why) if code == RightWithdrawn.code else CancelRequested(why)
+
+    # -- going on -----------------------------------------------------------------------------------------------
+
+    def ready(self, vms: Iterable[VM], operation: str) -> list[VM]:
+        """Those that may be tried now; the others are under way, are tried later, or are given up."""
+        now, found = timezone.now(), []
+        for vm in vms:
+            if vm.pk in self.under_way:
+                continue
+            ended = [_ended(row) for row in self._of.get(vm.pk, ()) if row.is_over and row.operation == operation]
+            verdict = next_try(ended, now)
+            if verdict is None:
+                found.append(vm)
+            elif isinstance(verdict, Obstacle):
+                self.left[vm.pk] = verdict
+            else:
+                self._later.append(verdict)
+        return found
+
+    def barred(self, rooms: Mapping[int, Host]) -> dict[int, set[int]]:
+        """VM -> hosts that it has failed to get to, unless that is all there are."""
+        failed: dict[int, set[int]] = {}
+        for row in self.rows:
+            if row.operation == MIGRATE and row.is_over and row.state != State.SUCCEEDED and row.vm_id is not None:
+                failed.setdefault(row.vm_id, set()).add(row.params["destination"])
+        return {vm: hosts for vm, hosts in failed.items() if rooms.keys() - hosts}
+
+    def begin_moves(self, routes: list[Route], vms: Mapping[int, VM], hosts: Mapping[int, Host], **caps: int) -> None:
+        """Have as many of these migrations begun as the caps of `may_begin` allow, on fresh figures of their
+        destinations.
+        """
+        begun = may_begin(routes, _all_under_way(), **caps)
+        for key in sorted({route.destination for route in begun}):
+            facts_read(self.context, hosts[key])
+        params = {name: self.context.params[name] for name in ("policy", "bandwidth_mib")}
+        for route in begun:
+            self.begin(MIGRATE, vms[route.guest], params | {"destination": route.destination})
+        if len(begun) < len(routes) and not self.under_way and not self._begun:
+            self._look_again()  # else the end of one of these is when to look
+
+    def begin(self, operation: str, vm: VM, params: Mapping[str, Any]) -> None:
+        """Submit one part, or note why not."""
+        context = self.context
+        try:
+            context.submit_part(operation, vm, params)
+        except TargetBusy:
+            self._look_again()
+        except NotAdmitted as error:
+            if error.code in PASSING:
+                self._look_again()
+            else:
+                self.left[vm.pk] = Obstacle(error.code, str(error))
+        except Refused as error:
+            self.left[vm.pk] = Obstacle(error.code, f"You do not hold the right “{error.action.label}” for it.")
+        else:
+            self._begun += 1
+            self.left.pop(vm.pk, None)
+
+    def wait_if_unfinished(self) -> None:
+        """Raise WaitForParts unless everything is done or given up."""
+        if self.under_way or self._begun or self._later:
+            raise WaitForParts(ended=self.ended, until=min(self._later, default=None))
+
+    def _look_again(self) -> None:
+        now = timezone.now()
+        lasted = now - (self.context.job.started_at or now)
+        self._later.append(now + min(max(lasted / 10, SOONEST), LATEST))
+
+
+def facts_read(context: JobContext, host: Host) -> bool:
+    """Read a host's own figures anew; whether it answered."""
+    try:
+        host_facts_read(host, context.on(host))
+    except HypervisorError as error:
+        host_unreachable(host, error)
+        return False
+    return True
+
+
+def _ended(row: Job) -> Ended:
+    at = row.finished_at or timezone.now()
+    return Ended(at) if row.state == State.SUCCEEDED else Ended(at, row.error_code or row.state, row.error_message)
+
+
+def _all_under_way() -> list[Route]:
+    """Every migration that is queued or under way, whoever asked for it."""
+    moving = Job.objects.active().filter(operation=MIGRATE)
+    return [Route(*facts) for facts in moving.values_list("vm", "vm__host", "params__destination")]
