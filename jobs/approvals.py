@@ -77,15 +77,22 @@ def break_glass(actor: Actor, job: Job, reason: str) -> BrokenGlass:
     return broken
 
 
-def authorise_decision(actor: Actor, job: Job) -> None:
-    """Return if the actor may decide on a job: APPROVE on its target, and for work on a host on each segment whose
-    rules made it wait. Raises NotVisible, NotAllowed.
+def may_decide(actor: Actor, operation: Operation, target: Any, extent: Collection[int] = ()) -> bool:
+    """Whether the actor may decide on such work: APPROVE on its target, and for work on a host also on each segment
+    whose rules ask for the approval.
     """
+    if not gate.can(actor, Action.APPROVE, target):
+        return False
+    if operation.target_kind == "vm":
+        return True
+    return all(gate.can(actor, Action.APPROVE, segment) for segment in ruling_segments(operation, target, extent))
+
+
+def authorise_decision(actor: Actor, job: Job) -> None:
+    """Return if the actor may decide on a job. Raises NotVisible, NotAllowed."""
     gate.authorise(actor, Action.APPROVE, job.target)
-    if job.vm is None:
-        for segment in ruling_segments(operation_named(job.operation), job.target, job.extent):
-            if not gate.can(actor, Action.APPROVE, segment):
-                raise NotAllowed(user=actor, action=Action.APPROVE, target=job.target)
+    if not may_decide(actor, operation_named(job.operation), job.target, job.extent):
+        raise NotAllowed(user=actor, action=Action.APPROVE, target=job.target)
 
 
 @transaction.atomic

@@ -192,6 +192,7 @@ SPECTACULAR_SETTINGS = {
         "ApprovalVerdict": "jobs.models.Approval.Verdict",
         "Effect": "access.models.Effect",
         "EventAction": "audit.events.EventAction",
+        "Fate": "portal.api.host_work.FATES",
         "FindingCode": "portal.api.vms.FindingCode",
         "HostAvailability": "inventory.models.Host.Availability",
         "HostConnection": "inventory.models.Host.Connection",

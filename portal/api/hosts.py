@@ -20,9 +20,13 @@ from access import gate
 from access.actions import Action
 from inventory.models import Cluster, Host
 from inventory.services.hosts import host_create, host_delete, host_sync_requested
+from jobs.approvals import needs_approval
+from jobs.operations.hosts.survey import outlook
+from jobs.operations.registry import operation_named
 from jobs.tasks import sync_host
 from portal.api.fields import Body, NamedSerializer, Reference
 from portal.api.filters import Ordering, seen_by
+from portal.api.host_work import DrainPlanSerializer, plan_shown
 from portal.api.views import NounView
 
 log = logging.getLogger(__name__)
@@ -99,6 +103,20 @@ class HostView(ListModelMixin, RetrieveModelMixin, NounView):
     def destroy(self, request: Request, pk: int) -> Response:
         host_delete(actor=self.caller, host=self.get_object())
         return Response(status=204)
+
+    @extend_schema(
+        summary="What draining a host would do",
+        description="As is observed now, and as far as the caller sees; the job asks the hosts again. Needs the right "
+        "to operate the host.",
+        responses=DrainPlanSerializer,
+    )
+    @action(detail=True, url_path="drain-plan", filterset_class=None)
+    def drain_plan(self, request: Request, pk: int) -> Response:
+        host, drain = self.get_object(), operation_named("host.drain")
+        gate.authorise(self.caller, drain.action, host)
+        plan = outlook(self.caller, host)
+        asks = needs_approval(self.caller, drain, host, drain.extent(self.caller, host, {}))
+        return Response(DrainPlanSerializer(plan_shown(plan, needs_approval=asks)).data)
 
     @extend_schema(summary="Read a host now", request=None, responses={202: HostSerializer})
     @action(detail=True, methods=["post"], filterset_class=None)

@@ -22,7 +22,8 @@ from jobs.operations.registry import OPERATIONS
 from jobs.services import job_cancel, job_submit
 from jobs.states import State
 from portal.api.fields import Body, PersonSerializer, Reference, VMReference, vm_named
-from portal.api.filters import Ordering
+from portal.api.filters import KeyFilter, Ordering
+from portal.api.host_work import RosterSerializer, roster_shown
 from portal.api.schema import problems
 from portal.api.views import NounView
 
@@ -86,13 +87,16 @@ class JobSerializer(serializers.ModelSerializer):
     progress = serializers.SerializerMethodField(help_text="`phase`, `percent`, and what the operation measures.")
     error = serializers.SerializerMethodField()
     approval = serializers.SerializerMethodField(help_text="Null for work that needed none.")
+    parent = serializers.UUIDField(
+        source="shown_parent", allow_null=True, help_text="The job it is a part of, if the caller sees that."
+    )
 
     class Meta:
         model = Job
         fields = [
             "id", "operation", "label", "target", "params", "state", "requested_by", "created_at", "started_at",
             "finished_at", "not_before", "attempts", "progress", "error", "cancel_requested_at",
-            "approval",
+            "approval", "parent",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -130,10 +134,15 @@ class JobDetailSerializer(JobSerializer):
 
     steps = StepSerializer(many=True)
     result = serializers.DictField()
+    vms = serializers.SerializerMethodField(help_text="Of work on a host: what becomes of each VM. Else null.")
 
     class Meta(JobSerializer.Meta):
-        fields = [*JobSerializer.Meta.fields, "steps", "result"]
+        fields = [*JobSerializer.Meta.fields, "steps", "result", "vms"]
         read_only_fields = fields
+
+    @extend_schema_field(RosterSerializer(allow_null=True))
+    def get_vms(self, job: Job) -> dict[str, Any] | None:
+        return roster_shown(self.context["request"].user, job)
 
 
 class TargetRequest(Body):
@@ -169,6 +178,8 @@ class DecisionRequest(Body):
 
 class JobFilters(django_filters.FilterSet):
     vm = django_filters.CharFilter(method="of_vm", label="Id or UUID.")
+    host = KeyFilter(field_name="host", label="Id of the host that it works on.")
+    parent = django_filters.UUIDFilter(field_name="parent", label="Id of the job that it is a part of.")
     state = django_filters.MultipleChoiceFilter(choices=State.choices)
     operation = django_filters.MultipleChoiceFilter(choices=OPERATION_NAMES)
     ordering = Ordering(fields=["created_at", "started_at", "finished_at"])
@@ -191,6 +202,18 @@ class JobView(ListModelMixin, RetrieveModelMixin, NounView):
     def get_queryset(self) -> Any:
         found = super().get_queryset()
         return found.prefetch_related(None) if self.action == "list" else found
+
+    def describe(self, objects: list[Any]) -> None:
+        parents = {job.parent_id for job in objects} - {None}
+        seen: Any = Job.objects.visible_to(self.caller).filter(pk__in=parents) if parents else Job.objects.none()
+        shown = set(seen.values_list("pk", flat=True))
+        for job in objects:
+            job.shown_parent = job.parent_id if job.parent_id in shown else None
+
+    def answer(self, job: Job, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        """A job as it is now."""
+        self.describe([job])
+        return Response(self.get_serializer(job).data, status=status, headers=headers)
 
     def get_serializer_class(self) -> Any:
         return JobSerializer if self.action == "list" else JobDetailSerializer
@@ -219,7 +242,7 @@ class JobView(ListModelMixin, RetrieveModelMixin, NounView):
         headers = self.location("job", job.pk)
         if job.is_replay:
             headers["Idempotent-Replay"] = "true"
-        return Response(self.get_serializer(job).data, status=202 if job.state in _WAITING else 201, headers=headers)
+        return self.answer(job, 202 if job.state in _WAITING else 201, headers)
 
     @extend_schema(
         summary="Cancel a job",
@@ -230,7 +253,7 @@ class JobView(ListModelMixin, RetrieveModelMixin, NounView):
     @action(detail=True, methods=["post"], filterset_class=None)
     def cancel(self, request: Request, pk: str) -> Response:
         job = job_cancel(actor=self.caller, job=self.get_object(), **self.body(CancelRequest))
-        return Response(self.get_serializer(job).data, status=200 if job.is_over else 202)
+        return self.answer(job, 200 if job.is_over else 202)
 
     @extend_schema(
         summary="Approve a job that waits for it",
@@ -241,7 +264,7 @@ class JobView(ListModelMixin, RetrieveModelMixin, NounView):
     @action(detail=True, methods=["post"], filterset_class=None)
     def approve(self, request: Request, pk: str) -> Response:
         job = job_approve(actor=self.caller, job=self.get_object(), **self.body(DecisionRequest))
-        return Response(self.get_serializer(self.get_queryset().get(pk=job.pk)).data)
+        return self.answer(self.get_queryset().get(pk=job.pk))
 
     @extend_schema(
         summary="Turn down a job that waits for approval",
@@ -251,7 +274,7 @@ class JobView(ListModelMixin, RetrieveModelMixin, NounView):
     @action(detail=True, methods=["post"], filterset_class=None)
     def reject(self, request: Request, pk: str) -> Response:
         job = job_reject(actor=self.caller, job=self.get_object(), **self.body(DecisionRequest))
-        return Response(self.get_serializer(self.get_queryset().get(pk=job.pk)).data)
+        return self.answer(self.get_queryset().get(pk=job.pk))
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from access import gate
-from access.actions import Action
-from inventory.models import Snapshot
+from inventory.models import VM, Snapshot
+from jobs.approvals import may_decide as may_decide_on
 from jobs.models import Job
+from jobs.operations.registry import operation_named
 from jobs.states import State
 
 
 def may_decide(job: Job, user: Any) -> bool:
     """Whether to offer the buttons; the service decides again."""
-    waits = job.state == State.AWAITING_APPROVAL
-    return waits and job.requested_by_id != user.pk and gate.can(user, Action.APPROVE, job.target)
+    waits = job.state == State.AWAITING_APPROVAL and job.requested_by_id != user.pk
+    return waits and may_decide_on(user, operation_named(job.operation), job.target, job.extent)
 
 
-def touched(job: Job) -> list[tuple[str, str]]:
-    """What the work will touch, in words: the VM as it is now, and what would be lost."""
+def touched(job: Job, user: Any) -> list[tuple[str, str]]:
+    """What the work will touch, in words: the VM as it is now, and what would be lost; of a host the VMs that the user
+    sees, each with its segment.
+    """
     if job.vm is None:
-        return [("On", job.target_name)]
+        return [("Host", job.target_name), ("VMs", _named(job, user))]
     vm = job.vm
     facts = [
         ("VM", f"{vm.name}, {vm.get_power_state_display().lower()}"),
@@ -31,6 +33,18 @@ def touched(job: Job) -> list[tuple[str, str]]:
     if snapshot is not None and job.operation == "snapshot.revert":
         facts.append(("Will be lost", _lost(snapshot)))
     return facts
+
+
+def _named(job: Job, user: Any) -> str:
+    """The VMs that work on a host is about."""
+    vms: Any = VM.objects.visible_to(user).filter(pk__in=job.extent)
+    seen = [
+        f"{vm.name} ({vm.segment.name if vm.segment else 'no segment'})"
+        for vm in vms.select_related("segment").order_by("name")
+    ]
+    hidden = len(job.extent) - len(seen)
+    others = [f"{hidden} that you do not see"] if hidden else []
+    return ", ".join([*seen, *others]) or "none"
 
 
 def _lost(snapshot: Snapshot) -> str:

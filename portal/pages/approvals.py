@@ -15,11 +15,11 @@ from access.actions import Action
 from access.models import AccessRequest
 from access.models.grants import SCOPES
 from inventory.models import Segment
-from jobs.approvals import approval_rules_set, broken_glass_acknowledge, job_approve, job_reject
+from jobs.approvals import approval_rules_set, authorise_decision, broken_glass_acknowledge, job_approve, job_reject
 from jobs.models import BrokenGlass, Job
 from jobs.states import State
 from portal.declared import SIGNED_IN
-from portal.pages.approval_facts import touched
+from portal.pages.approval_facts import may_decide, touched
 from portal.pages.base import Page, ServicePage, visible_or_404
 from portal.pages.forms.approvals import NoteForm, ReasonForm, RulesForm
 from portal.pages.job_facts import asked_for
@@ -36,11 +36,14 @@ class Approvals(Page):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user: Any = self.request.user
-        jobs = Job.objects.filter(state=State.AWAITING_APPROVAL)
+        waiting = Job.objects.filter(state=State.AWAITING_APPROVAL).order_by("approval__expires_at")
         asked = AccessRequest.objects.filter(verdict=AccessRequest.Verdict.WAITING, expires_at__gt=timezone.now())
         broken = BrokenGlass.objects.visible_to(user).filter(acknowledged_at=None)
         return super().get_context_data(
-            waiting=decidable(jobs.order_by("approval__expires_at").select_related(*_RELATED), user, "requested_by_id"),
+            waiting=[
+                (job, theirs and (job.vm is not None or may_decide(job, user)))
+                for job, theirs in decidable(waiting.select_related(*_RELATED), user, "requested_by_id")
+            ],
             asked=decidable(asked.select_related("user", "role", *SCOPES), user, "user_id"),
             broken=broken.select_related("job__vm", "job__requested_by"),
             may_acknowledge=gate.can(user, Action.READ_AUDIT),
@@ -64,11 +67,11 @@ class Decision(ServicePage):
 
     def prepare(self) -> None:
         self.job: Job = visible_or_404(self.request, Job.objects.select_related(*_RELATED), self.kwargs["pk"])
-        gate.authorise(self.request.user, Action.APPROVE, self.job.target)  # type: ignore[arg-type]
+        authorise_decision(self.request.user, self.job)  # type: ignore[arg-type]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(
-            job=self.job, touched=touched(self.job), asked_for=asked_for(self.job), **kwargs
+            job=self.job, touched=touched(self.job, self.request.user), asked_for=asked_for(self.job), **kwargs
         )
 
     def subject(self) -> str:

@@ -15,6 +15,7 @@ from access import gate
 from access.actions import Action
 from inventory.models import VM, Cluster, Host
 from inventory.services.hosts import host_create, host_sync_requested
+from jobs.models import Job
 from jobs.tasks import sync_host
 from portal.declared import SIGNED_IN
 from portal.pages.base import ListPage, Page, PageMixin, ServicePage, visible_or_404
@@ -62,6 +63,7 @@ class HostDetail(Page):
             vm_count=vms.count(),
             vms=for_list(vms).order_by("name", "pk")[:VMS_SHOWN],
             may_operate=gate.can(user, Action.OPERATE_HOST, host),
+            working=Job.objects.active().filter(host=host).first(),
             **kwargs,
         )
 

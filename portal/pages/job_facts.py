@@ -30,6 +30,14 @@ _PARAMS = {
     "snapshot": "Snapshot",
     "timeout_seconds": "Waits at most",
     "probation_seconds": "Probation",
+    "unmovable": "If a VM cannot move",
+    "at_once": "VMs at once",
+    "return_home": "VMs come home",
+}
+_VALUES = {
+    ("unmovable", "refuse"): "do not begin",
+    ("unmovable", "leave"): "let it stay",
+    ("unmovable", "shut_down"): "shut it down",
 }
 
 
@@ -98,6 +106,7 @@ def asked_for(job: Job) -> list[tuple[str, str]]:
         value = job.params.get(name)
         if value in (None, "", 0, False):
             continue
+        value = _VALUES.get((name, value), value)
         shown.append((label, "yes" if value is True else f"{value}{units.get(name, '')}"))
     return shown
 

@@ -26,6 +26,8 @@ _WORDS = {
     "working": ("Working", "the host does it"),
     "shutting down": ("Shutting down", "the guest ends by itself"),
     "rebooting": ("Rebooting", "the guest starts anew"),
+    "draining": ("Draining", "VM after VM moves away"),
+    "returning": ("Returning", "VM after VM comes home"),
 }
 _LINES: dict[str, Sequence[str]] = {
     "vm.migrate": ("checking", "preparing", "warm-up", "stop-and-copy", "verifying"),
@@ -35,6 +37,8 @@ _LINES: dict[str, Sequence[str]] = {
     "snapshot.delete": ("checking", "deleting", "verifying"),
     "vm.shutdown": ("checking", "shutting down", "verifying"),
     "vm.reboot": ("checking", "rebooting", "verifying"),
+    "host.drain": ("checking", "draining", "verifying"),
+    "host.activate": ("checking", "returning", "verifying"),
 }
 _DEFAULT_LINE: Sequence[str] = ("checking", "working", "verifying")
 #: Phases that are moments of a stage rather than stages.

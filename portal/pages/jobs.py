@@ -16,6 +16,7 @@ from access.actions import Action
 from inventory.models import VM
 from jobs.models import Job
 from jobs.operations.registry import operation_named
+from jobs.roster import roster
 from jobs.services import job_cancel
 from jobs.states import TERMINAL, State
 from portal.declared import SIGNED_IN
@@ -24,6 +25,7 @@ from portal.pages.approval_facts import may_decide
 from portal.pages.base import ListPage, Page, ServicePage, visible_or_404
 from portal.pages.forms.base import PortalForm
 from portal.pages.forms.job_filter import JobFilter
+from portal.pages.host_picture import picture
 from portal.pages.job_stages import announcement, is_post_copy, stages
 
 _RELATED = ("vm", "host", "cluster", "requested_by", "approval__decided_by", "broken_glass__acknowledged_by")
@@ -53,8 +55,11 @@ class JobList(ListPage):
 
 def shown(job: Job, user: Any) -> dict[str, Any]:
     """Everything the live part of a job's page shows."""
+    found = roster(user, job) if job.host is not None else None
     return {
         "job": job,
+        "roster": found,
+        "columns": picture(user, job, found) if found is not None else [],
         "stages": stages(job),
         "figures": job_facts.figures(job.progress) if not job.is_over else [],
         "rates": job_facts.rates(job.progress) if not job.is_over else None,
@@ -79,7 +84,8 @@ def may_cancel(job: Job, user: Any) -> bool:
 def seen_mark(job: Job) -> str:
     """Changes whenever something that the live part shows has changed."""
     last = job.steps.order_by("-position").values_list("position", "state").first()
-    facts = (job.state, job.phase, job.percent, job.cancel_requested_at, last, sorted(job.progress.items()))
+    parts = list(job.parts.order_by("pk").values_list("pk", "state", "percent", "vm__host")) if job.host_id else []
+    facts = (job.state, job.phase, job.percent, job.cancel_requested_at, last, sorted(job.progress.items()), parts)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 

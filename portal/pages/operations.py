@@ -2,72 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from django import forms
-from django.http import Http404, HttpResponse
+from django.http import Http404
 from django.urls import reverse
 
-from access import gate
 from access.actions import Action
 from inventory.models import VM, Snapshot
-from jobs.approvals import needs_approval
-from jobs.errors import IdempotencyMismatch
 from jobs.models import Job
 from jobs.operations.migrate.convergence import policy_named
 from jobs.operations.migrate.destinations import destinations_for
 from jobs.operations.registry import operation_named
-from jobs.services import job_submit
 from jobs.states import State
-from portal.errors import Problem
-from portal.pages.base import ServicePage, visible_or_404
+from portal.pages.base import visible_or_404
 from portal.pages.forms import operations as operation_forms
+from portal.pages.work import WorkPage
 
 
-class OperationPage(ServicePage):
-    """A form that submits a job on a VM and then goes to the job's page."""
+class OperationPage(WorkPage):
+    """A form that submits a job on a VM."""
 
     section = "vms"
-    operation: str
-    vm: VM
 
     def prepare(self) -> None:
         vms = VM.objects.select_related("segment", "host__cluster")
-        self.vm = visible_or_404(self.request, vms, self.kwargs["pk"], operation_named(self.operation).action)
+        self.vm: VM = visible_or_404(self.request, vms, self.kwargs["pk"], operation_named(self.operation).action)
+        self.target = self.vm
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        user: Any = self.request.user
-        needs = needs_approval(user, self.operation, self.vm)
-        may_break = needs and gate.can(user, Action.APPROVE, self.vm)
-        return super().get_context_data(vm=self.vm, needs_approval=needs, may_break_glass=may_break, **kwargs)
-
-    def subject(self) -> str:
-        return self.vm.name
+        return super().get_context_data(vm=self.vm, **kwargs)
 
     def back_url(self) -> str:
         return reverse("vm-detail", args=[self.vm.pk])
-
-    def params(self, form: operation_forms.OperationForm) -> dict[str, Any]:
-        """What goes to the operation."""
-        return form.params()
-
-    def perform(self, form: operation_forms.OperationForm) -> str:
-        job = job_submit(
-            actor=self.request.user,  # type: ignore[arg-type]
-            operation=self.operation,
-            target=self.vm,
-            params=self.params(form),
-            idempotency_key=f"page-{form.cleaned_data['key']}",
-            break_glass_reason=self.request.POST.get("break_glass", "")[:500],
-        )
-        return reverse("job-detail", args=[job.pk])
-
-    def refused(self, form: forms.Form, problem: Problem) -> HttpResponse:
-        cast(operation_forms.OperationForm, form).renew()
-        if problem.code == IdempotencyMismatch.code:
-            sentence = "This form was sent before, with other values. Send it again if you mean it."
-            problem = Problem(problem.status, problem.title, problem.code, sentence)
-        return super().refused(form, problem)
 
 
 class TakeSnapshot(OperationPage):

@@ -64,6 +64,8 @@ _OPERATIONS = {
     "snapshot.create": "Take snapshot",
     "snapshot.revert": "Revert",
     "snapshot.delete": "Delete snapshot",
+    "host.drain": "Drain",
+    "host.activate": "Activate",
 }
 
 

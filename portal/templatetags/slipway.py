@@ -16,6 +16,7 @@ from access.models.grants import SCOPES
 from hypervisor.types import PowerState
 from inventory.models import VM, Host
 from jobs.models import Job
+from jobs.roster import Fate
 from jobs.states import State
 from portal.pages import wording
 
@@ -44,6 +45,12 @@ _JOB_TONES = {
     State.FAILED: "bad",
     State.ERRORED: "bad",
     State.CANCELLED: "idle",
+}
+_FATES = {
+    Fate.WAITS: ("idle", "Waits"),
+    Fate.UNDER_WAY: ("work", "Under way"),
+    Fate.DONE: ("good", "Done"),
+    Fate.LEFT: ("warn", "Stays"),
 }
 _HOST_TONES = {Host.Connection.ONLINE: "good", Host.Connection.UNREACHABLE: "bad", Host.Connection.UNKNOWN: "warn"}
 
@@ -77,6 +84,12 @@ def power_badge(vm: VM) -> SafeString:
 def job_badge(job: Job) -> SafeString:
     """Where the job stands."""
     return _badge(_JOB_TONES[State(job.state)], job.get_state_display())
+
+
+@register.simple_tag
+def fate_badge(fate: Fate) -> SafeString:
+    """Where a VM stands in work on its host."""
+    return _badge(*_FATES[fate])
 
 
 @register.simple_tag

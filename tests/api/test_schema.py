@@ -64,7 +64,8 @@ def test_every_enumeration_has_a_name_of_ours(schema):
     names = {name for name, node in schema["components"]["schemas"].items() if "enum" in node}
     assert names == {
         "AccessRequestVerdict", "Action", "ActorKind", "Alarm", "ApprovalVerdict", "Effect", "EventAction",
-        "FindingCode", "HostConnection", "JobState", "Operation", "Outcome", "PowerState", "SeenChangeKind", "SignIn",
+        "Fate", "FindingCode", "HostAvailability", "HostConnection", "JobState", "Operation", "Outcome",
+        "PowerState", "SeenChangeKind", "SignIn",
         "StepState", "Via",
     }  # fmt: skip
 

@@ -236,6 +236,8 @@ def test_what_is_allowed_is_what_posting_a_job_allows(estate, call):
         found = caller.get(f"vms/{estate.vm.pk}/")
         allowed = found.json()["allowed_actions"] if found.status_code == 200 else None
         for name, operation in OPERATIONS.items():
+            if operation.target_kind != "vm":
+                continue
             answer = caller.submit(estate.vm, name, **params.get(name, {}))
             if allowed is None:
                 expected = answer.status_code == 404

@@ -203,7 +203,7 @@ def test_vms_that_the_asker_does_not_see_are_counted_and_not_named(fleet: Fleet)
     make.grant(person, "maintainer", fleet.estate.segment)
     with pytest.raises(NotAdmitted) as refused:
         fleet.drain(by=person)
-    assert "1 VM run on it that you do not see" in str(refused.value)
+    assert "also runs 1 VM that you do not see" in str(refused.value)
     assert "web-3" not in str(refused.value)
     job = work(fleet.drain(by=person, unmovable="leave"))
     assert job.state == State.SUCCEEDED, job.error_message

@@ -158,15 +158,15 @@ def test_a_right_that_went_away_meanwhile_is_a_sentence_and_is_recorded(
 ) -> None:
     """The form was opened in time; between its check and the service's, the right was taken away."""
     from access.models import Grant
-    from portal.pages import operations
+    from portal.pages import work
 
-    original = operations.job_submit
+    original = work.job_submit
 
     def late(**arguments: Any) -> Job:
         Grant.objects.filter(cluster=estate.cluster).delete()
         return original(**arguments)
 
-    monkeypatch.setattr(operations, "job_submit", late)
+    monkeypatch.setattr(work, "job_submit", late)
     answer = send(maintainer, "vm-migrate", estate.vm.pk, policy="gentle", destination=estate.south.pk)
     assert (answer.status_code, "There is no such object." in seen(answer).text) == (404, True)
     assert AuditEvent.objects.get(action=EventAction.ACCESS_REFUSED).detail["action"] == "place"

@@ -17,12 +17,14 @@ from jobs.errors import CancelRequested, NotAdmitted, OperationFailed, RightWith
 from jobs.operations.base import Operation
 from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_OUT_OF_A_HOST, Route
 from jobs.operations.hosts.parts import Parts, facts_read
-from jobs.operations.hosts.survey import Obstacle, Survey, no_room, plan_for, rooms_for, survey
+from jobs.operations.hosts.survey import Obstacle, Outlook, no_room, outlook, plan_for, rooms_for, survey
 from jobs.operations.migrate.destinations import MIGRATE
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.params import choice, integer, only
 
 SHUTDOWN = "vm.shutdown"
+#: Reasons told in one sentence; the rest are counted.
+REASONS_TOLD = 5
 
 
 class Drain(Operation):
@@ -46,11 +48,11 @@ class Drain(Operation):
     def admit(self, actor: Actor, target: Host, params: dict[str, Any]) -> None:
         if not target.is_online:
             raise NotAdmitted("host_offline", f"{target} does not answer at present.")
-        found = survey(actor, target)
-        if target.availability == Host.Availability.MAINTENANCE and found.is_empty:
+        found = outlook(actor, target)
+        if target.availability == Host.Availability.MAINTENANCE and found.survey.is_empty:
             raise NotAdmitted("already_in_maintenance", f"{target} is empty and in maintenance already.")
         if params["unmovable"] == "refuse":
-            self._refuse_incomplete(found, obstacles(actor, found))
+            _refuse_incomplete(found)
 
     def extent(self, actor: Actor, target: Host, params: dict[str, Any]) -> list[int]:
         found = survey(actor, target)
@@ -64,7 +66,7 @@ class Drain(Operation):
             found = survey(context.actor, host)
             step.detail = f"{len(found.movable) + len(found.stuck) + found.hidden} VMs run, {len(found.off)} are off"
         with context.step("ask", "Ask every host whether the VMs can move") as step:
-            stuck = obstacles(context.actor, found) | _live_obstacles(context, found)
+            stuck = _live_obstacles(context, host)
             step.detail = f"{len(found.movable.keys() - stuck.keys())} can, {len(stuck) + found.hidden} cannot"
         context.note(left=written(stuck))
         cannot = len(stuck) + found.hidden
@@ -130,7 +132,7 @@ class Drain(Operation):
         stuck = {pk: vm for pk, (vm, _obstacle) in found.stuck.items()} | {pk: ready[pk] for pk in plan.homeless}
         stuck |= {pk: found.movable[pk] for pk in parts.left}
         parts.left |= {pk: obstacle for pk, (_vm, obstacle) in found.stuck.items()}
-        parts.left |= {pk: no_room(ready[pk]) for pk in plan.homeless}
+        parts.left |= {pk: no_room(context.actor, ready[pk]) for pk in plan.homeless}
         routes = [Route(pk, host.pk, destination) for pk, destination in plan.places.items()]
         parts.begin_moves(routes, ready, rooms, out_of_a_host=context.params["at_once"])
         if context.params["unmovable"] == "shut_down":
@@ -141,38 +143,33 @@ class Drain(Operation):
         percent = 100 * moved // (moved + to_go) if moved + to_go else 0
         context.progress("draining", percent, shown_at_once=False, moved=moved, to_go=to_go, left=len(parts.left))
 
-    def _refuse_incomplete(self, found: Survey, cannot: Mapping[int, Obstacle]) -> None:
-        """Raises NotAdmitted with the reasons that the asker may know."""
-        if not cannot and not found.hidden:
-            return
-        reasons = [obstacle.why for obstacle in cannot.values()]
-        if found.hidden:
-            reasons.append(f"{vms_words(found.hidden)} run on it that you do not see.")
-        shown = " ".join(reasons[:5]) + (f" And {len(reasons) - 5} more." if len(reasons) > 5 else "")
-        raise NotAdmitted("drain_incomplete", f"{found.host} would not become empty. {shown}")
+
+def _refuse_incomplete(found: Outlook) -> None:
+    """Raises NotAdmitted with the reasons that the asker may know, unless the host would become empty."""
+    if found.is_complete:
+        return
+    reasons = [obstacle.why for _vm, obstacle in found.stuck.values()]
+    if found.survey.hidden:
+        reasons.append(f"It also runs {vms_words(found.survey.hidden)} that you do not see.")
+    shown = " ".join(reasons[:REASONS_TOLD])
+    more = f" And {len(reasons) - REASONS_TOLD} more." if len(reasons) > REASONS_TOLD else ""
+    raise NotAdmitted("drain_incomplete", f"{found.survey.host} would not become empty. {shown}{more}")
 
 
-def obstacles(actor: Actor, found: Survey) -> dict[int, Obstacle]:
-    """Every VM that cannot leave, as far as is observed: stuck by itself, or without a place in the plan."""
-    plan = plan_for(found.movable.values(), rooms_for(actor, found.host))
-    without = {pk: no_room(found.movable[pk]) for pk in sorted(plan.homeless)}
-    return {pk: obstacle for pk, (_vm, obstacle) in found.stuck.items()} | without
-
-
-def _live_obstacles(context: JobContext, found: Survey) -> dict[int, Obstacle]:
-    """What the hosts themselves say against the plan, VM by VM: the checks that each migration makes again."""
-    rooms = {pk: room for pk, room in rooms_for(context.actor, found.host).items() if facts_read(context, room)}
-    plan, cannot = plan_for(found.movable.values(), rooms), {}
-    here = context.on(found.host)
-    for pk, place in plan.places.items():
-        vm, destination = found.movable[pk], rooms[place]
+def _live_obstacles(context: JobContext, host: Host) -> dict[int, Obstacle]:
+    """What speaks against the plan, by the hosts themselves: the checks that each migration makes again."""
+    for room in rooms_for(context.actor, host).values():
+        facts_read(context, room)
+    found = outlook(context.actor, host)
+    cannot = {pk: obstacle for pk, (_vm, obstacle) in found.stuck.items()}
+    for vm, destination in found.moves:
         try:
-            facts = read_facts(vm, found.host, destination, here, context.on(destination))
+            facts = read_facts(vm, host, destination, context.on(host), context.on(destination))
         except GuestNotFound:
             continue  # it has just gone
         failed = next((verdict for verdict in verdicts(facts) if not verdict.holds), None)
         if failed is not None:
-            cannot[pk] = Obstacle(failed.code, failed.why)
+            cannot[vm.pk] = Obstacle(failed.code, failed.why)
     return cannot
 
 

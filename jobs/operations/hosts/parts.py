@@ -16,7 +16,7 @@ from jobs.engine.context import JobContext
 from jobs.errors import CancelRequested, NotAdmitted, RightWithdrawn, TargetBusy, WaitForParts
 from jobs.models import Job
 from jobs.operations.hosts.pace import Route, may_begin
-from jobs.operations.hosts.survey import Obstacle
+from jobs.operations.hosts.survey import Obstacle, not_allowed
 from jobs.operations.hosts.tries import Ended, next_try
 from jobs.operations.migrate.destinations import MIGRATE
 from jobs.states import State
@@ -128,7 +128,7 @@ class Parts:
             else:
                 self.left[vm.pk] = Obstacle(error.code, str(error))
         except Refused as error:
-            self.left[vm.pk] = Obstacle(error.code, f"You do not hold the right “{error.action.label}” for it.")
+            self.left[vm.pk] = not_allowed(context.actor, error.action, vm)
         else:
             self._begun += 1
             self.left.pop(vm.pk, None)

@@ -55,7 +55,7 @@ def survey(actor: Actor, host: Host) -> Survey:
         if vm.power_state in OFF:
             off[vm.pk] = vm
             continue
-        obstacle = _obstacle(vm, host, is_theirs=vm.pk in theirs)
+        obstacle = not_allowed(actor, Action.MIGRATE, vm) if vm.pk not in theirs else _obstacle(vm, host)
         if obstacle is None:
             movable[vm.pk] = vm
         else:
@@ -64,9 +64,12 @@ def survey(actor: Actor, host: Host) -> Survey:
     return Survey(host, movable, stuck, off, hidden=running - len(movable) - len(stuck))
 
 
-def _obstacle(vm: VM, host: Host, *, is_theirs: bool) -> Obstacle | None:
-    if not is_theirs:
-        return Obstacle("not_allowed", f"You do not hold the right “{Action.MIGRATE.label}” on {vm}.")
+def not_allowed(actor: Actor, action: Action, vm: VM) -> Obstacle:
+    """For a VM on which the asker may not do that."""
+    return Obstacle("not_allowed", f"{actor.username} does not hold the right “{action.label}” on {vm}.")
+
+
+def _obstacle(vm: VM, host: Host) -> Obstacle | None:
     if vm.is_split:
         return Obstacle("split_brain", f"Two hosts say that they run {vm}; a person must settle that first.")
     if not vm.is_running:
@@ -101,7 +104,31 @@ def plan_for(
     return pack(guests, [Room(host.pk, room_mib(host, promised)) for host in rooms.values()])
 
 
-def no_room(vm: VM) -> Obstacle:
+def no_room(actor: Actor, vm: VM) -> Obstacle:
     """For a VM without a place in the plan."""
     needed = vm.memory_mib + OVERHEAD_MIB
-    return Obstacle("no_destination", f"No host that you may place VMs on has the {needed} MiB that {vm} needs.")
+    where = f"Of the hosts on which {actor.username} may place VMs"
+    return Obstacle("no_destination", f"{where}, none has the {needed} MiB that {vm} needs.")
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What would become of everything on a host that is drained, as is observed now."""
+
+    survey: Survey
+    moves: list[tuple[VM, Host]]
+    stuck: dict[int, tuple[VM, Obstacle]]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the host would become empty."""
+        return not self.stuck and not self.survey.hidden
+
+
+def outlook(actor: Actor, host: Host) -> Outlook:
+    """The whole plan, before anything moves. Reads the database only."""
+    found, rooms = survey(actor, host), rooms_for(actor, host)
+    plan = plan_for(found.movable.values(), rooms)
+    moves = [(found.movable[pk], rooms[place]) for pk, place in plan.places.items()]
+    homeless = {pk: (found.movable[pk], no_room(actor, found.movable[pk])) for pk in sorted(plan.homeless)}
+    return Outlook(found, moves, found.stuck | homeless)

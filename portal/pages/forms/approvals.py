@@ -22,10 +22,10 @@ class ReasonForm(PortalForm):
 
 
 class RulesForm(PortalForm):
-    """The operations on VMs that need a second person."""
+    """The operations that need a second person."""
 
     operations = forms.MultipleChoiceField(
-        choices=[(name, operation_words(name)) for name in sorted(OPERATIONS) if OPERATIONS[name].target_kind == "vm"],
+        choices=[(name, operation_words(name)) for name in sorted(OPERATIONS)],
         required=False,
         widget=forms.CheckboxSelectMultiple,
         label="Needs somebody else's approval",

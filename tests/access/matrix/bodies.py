@@ -28,6 +28,11 @@ def _submit(operation: str, **params: Any) -> Body:
     return lambda side, _: {"operation": operation, "target": {"vm": key(side.vm)}, "params": params}
 
 
+def _on_host(operation: str) -> Body:
+    """A job on a side's host."""
+    return lambda side, _: {"operation": operation, "target": {"host": key(side.host)}}
+
+
 def _on_snapshot(operation: str) -> Body:
     return lambda side, _: {
         "operation": operation,
@@ -72,6 +77,8 @@ PAGES: dict[tuple[str, str], Body] = {
     ("vm-patch", "POST"): _work(),
     ("vm-migrate", "POST"): _work(policy="gentle"),
     ("vm-power", "POST"): _work(),
+    ("host-drain", "POST"): _work(policy="gentle", unmovable="refuse"),
+    ("host-activate", "POST"): _work(policy="gentle"),
     ("vm-segment", "POST"): lambda side, _: {"segment": key(side.segment) or "", "reason": "to see"},
     ("host-new", "POST"): lambda side, _: {"name": "new", "uri": "sim://new/", "cluster": key(side.cluster)},
     ("segment-grant", "POST"): lambda side, first: {
@@ -137,6 +144,8 @@ API: dict[tuple[str, str], Body] = {
     ("api:hold-list", "POST"): lambda side, _: {"name": "Case 7", "reason": "a court", "object": "web-1"},
     ("api:hold-lift", "POST"): lambda side, _: {"reason": "settled"},
     ("api:job-reject", "POST"): lambda side, _: {"reason": "not today"},
+    ("api:job-list", "POST:host.drain"): _on_host("host.drain"),
+    ("api:job-list", "POST:host.activate"): _on_host("host.activate"),
     ("api:job-list", "POST:vm.start"): _submit("vm.start"),
     ("api:job-list", "POST:vm.shutdown"): _submit("vm.shutdown"),
     ("api:job-list", "POST:vm.reboot"): _submit("vm.reboot"),

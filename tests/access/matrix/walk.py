@@ -215,7 +215,7 @@ def _probe(door: Door, person: Person, probe: Probe, side: Side, ours: Side) -> 
 def _words(side: Side) -> dict[str, str]:
     """What a probe's braces may stand for."""
     words = {"vm_uuid": str(side.vm.uuid), "user_username": side.user.username}
-    for name in ("vm", "host", "cluster", "segment", "team", "user", "done"):
+    for name in ("vm", "host", "cluster", "segment", "team", "user", "done", "drain"):
         thing: Any = getattr(side, name)
         words |= {name: str(thing.pk), f"{name}_name": str(getattr(thing, "name", ""))}
     return words

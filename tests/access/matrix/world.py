@@ -35,8 +35,9 @@ class Side:
     """One of everything.
 
     `second` is another VM beside `vm`, held by `job`, which waits for a worker. On `vm`: `done`, a job that is over and
-    went ahead without approval (`broken`), and `waiting`, one that waits for it (`approval`). `request` asks for
-    access. `search`: ours is the auditor's, theirs is another one's, loose is shared by them (`people.py` makes them).
+    went ahead without approval (`broken`) as a part of `drain`, work on the host, and `waiting`, one that waits for it
+    (`approval`). `request` asks for access. `search`: ours is the auditor's, theirs is another one's, loose is shared
+    by them (`people.py` makes them).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Side:
     second: Any
     snapshot: Any
     done: Any
+    drain: Any
     job: Any
     waiting: Any
     approval: Any
@@ -155,7 +157,10 @@ def _machines(side: str, segment: Segment | None, host: Host, person: User) -> d
     second = make.vm(canary(side, "second"), segment=segment, host=host)
     now = timezone.now()
     over = {"started_at": now, "finished_at": now, "error_code": "went_wrong", "error_message": word}
-    done = make.job(vm, by=person, state=State.FAILED, params={"name": word}, result={"snapshot": word}, **over)
+    drain = _drain(host, [vm, second], word)
+    done = make.job(
+        vm, by=person, state=State.FAILED, params={"name": word}, result={"snapshot": word}, parent=drain, **over
+    )
     job = make.job(second, by=person, params={"name": canary(side, "second")})
     waiting = make.job(vm, by=person, state=State.AWAITING_APPROVAL, params={"name": word})
     approval = ask_for_approval(waiting)
@@ -175,6 +180,7 @@ def _machines(side: str, segment: Segment | None, host: Host, person: User) -> d
         "second": second,
         "snapshot": make.snapshot(vm, f"{word}-snapshot", description=word),
         "done": done,
+        "drain": drain,
         "job": job,
         "waiting": waiting,
         "approval": approval,
@@ -186,6 +192,16 @@ def _machines(side: str, segment: Segment | None, host: Host, person: User) -> d
         "seal": seal,
         "hold": AuditEvent.objects.get(pk=_hold().id),
     }
+
+
+def _drain(host: Host, vms: list[VM], word: str) -> Job:
+    """Work on a host that was about these VMs: who sees the host and not the VMs may not know of them by it."""
+    left = {str(vm.pk): ["no_destination", word] for vm in vms}
+    return Job.objects.create(
+        operation="host.drain", host=host, target_name=host.name, requester_name="system", state=State.FAILED,
+        params={"unmovable": "leave"}, result={"moved": 0, "left": 2}, finished_at=timezone.now(),
+        journal={"extent": [vm.pk for vm in vms], "left": left},
+    )  # fmt: skip
 
 
 def _hold() -> Hold:
@@ -221,6 +237,7 @@ def _deleted() -> Side:
             setattr(kept, field.name, SimpleNamespace(**names))
     kept.name = "deleted"
     Job.objects.filter(vm__in=[side.vm, side.second]).delete()
+    Job.objects.filter(host__cluster=side.cluster).delete()
     grant_revoke(actor=SYSTEM, grant=side.grant)
     side.sighting.delete()
     for thing in (side.vm, side.second, side.segment, side.team, side.user, side.role, side.rule):
@@ -237,7 +254,7 @@ def _gone() -> Side:
         for place, field in enumerate(fields(Side))
     }
     numbers["name"] = "gone"  # type: ignore[assignment]
-    for job in ("job", "done", "waiting"):
+    for job in ("job", "done", "waiting", "drain"):
         numbers[job].pk = uuid4()  # type: ignore[assignment]
     numbers["user"].username = canary("gone", "member")
     return Side(**numbers)
