@@ -58,8 +58,11 @@ class Api:
 
     def job(self, operation: str, vm: int, **params: Any) -> Any:
         """Submit work on a VM and follow it to its end; the job as it ended."""
-        job = self.post("jobs/", {"operation": operation, "target": {"vm": vm}, "params": params})
-        return self.follow(job["id"])
+        return self.follow(self.ask(operation, {"vm": vm}, **params)["id"])
+
+    def ask(self, operation: str, target: dict[str, int], **params: Any) -> Any:
+        """Submit work on a VM, host or cluster; the job as it was accepted."""
+        return self.post("jobs/", {"operation": operation, "target": target, "params": params})
 
     def follow(self, job_id: str, *, seconds: float = 1800) -> Any:
         """Wait until a job is over. Raises TimeoutError."""

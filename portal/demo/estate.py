@@ -15,6 +15,7 @@ PEOPLE = {
     "vic": ("Vic Vogel", "accounting", "viewer"),
     "eve": ("Eve Ericson", "engineering", "maintainer"),
     "olga": ("Olga Orlov", "", "platform-operator"),
+    "otto": ("Otto Ochs", "", "platform-operator"),
     "aude": ("Aude Auger", "", "auditor"),
 }
 SEGMENTS = {
@@ -32,6 +33,7 @@ class Stage:
     users: dict[str, int]
     passwords: dict[str, str]
     cluster: int
+    hosts: dict[str, int]
     vms: dict[str, Any]
 
 
@@ -42,8 +44,10 @@ def set_up(admin: Api, lab: dict[str, Any]) -> Stage:
         for name, (text, network, _prefix) in SEGMENTS.items()
     }
     cluster = admin.post("clusters/", {"name": lab["name"], "shared_storage": True})["id"]
-    for host in lab["hosts"]:
-        admin.post("hosts/", {"name": host["name"], "uri": host["uri"], "cluster": cluster})
+    hosts = {
+        host["name"]: admin.post("hosts/", {"name": host["name"], "uri": host["uri"], "cluster": cluster})["id"]
+        for host in lab["hosts"]
+    }
     teams = {name: admin.post("teams/", {"name": name})["id"] for name in SEGMENTS}
     passwords = {name: secrets.token_urlsafe(12) for name in PEOPLE}
     users = {}
@@ -66,7 +70,7 @@ def set_up(admin: Api, lab: dict[str, Any]) -> Stage:
                 answer = admin.call("PATCH", f"vms/{vm['id']}/", {"segment": segments[name]})
                 if answer.status != 200:
                     raise RuntimeError(f"assigning {vm['name']} answered {answer.status}: {answer.body}")
-    return Stage(segments, teams, users, passwords, cluster, vms)
+    return Stage(segments, teams, users, passwords, cluster, hosts, vms)
 
 
 def discovered(admin: Api, names: set[str], *, seconds: float = 90) -> dict[str, Any]:

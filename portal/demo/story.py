@@ -33,7 +33,7 @@ class Story:
         """Play every scene; whether all of it held."""
         for scene in (
             self.setting, self.segments, self.baseline, self.patch, self.broken_patch, self.migration, self.refusals,
-            self.recovery, self.record,
+            self.recovery, self.maintenance, self.record,
         ):  # fmt: skip
             with self._scene(scene):
                 scene()
@@ -149,6 +149,44 @@ class Story:
         self.check(
             job["state"] == "succeeded", f"the ledger runs as installed again after {job['result'].get('seconds')} s"
         )
+
+    def maintenance(self) -> None:
+        """Olga empties a host for maintenance, with Otto's approval, and brings its VMs home"""
+        admin, olga, otto = Api(self.base_url, token_for("admin")), self.people["olga"], self.people["otto"]
+        accounting = self._stage.segments["accounting"]
+        admin.call("PUT", f"segments/{accounting}/approvals/", {"needs_approval": ["host.drain"]})
+        name = olga.get(f"vms/{self._ledger}/")["host"]["name"]
+        host = self._stage.hosts[name]
+        before = self._running_on(name)
+        plan = olga.get(f"hosts/{host}/drain-plan/")
+        self.check(plan["is_complete"], f"the plan: {len(plan['moves'])} of {len(before)} VMs move off {name}")
+        asked = olga.ask("host.drain", {"host": host})
+        self.check(
+            asked["state"] == "awaiting_approval", f"accounting's rule asks for a second person: {asked['state']}"
+        )
+        answer = olga.call("POST", f"jobs/{asked['id']}/approve/", {"reason": "my own"})
+        self.check(answer.status == 422, f"Olga may not approve it herself: {answer.status}")
+        otto.post(f"jobs/{asked['id']}/approve/", {"reason": "Looked at the list"})
+        began = time.monotonic()
+        job = olga.follow(asked["id"])
+        self._ended(job, "succeeded")
+        for entry in job["vms"]["entries"]:
+            part = olga.get(f"jobs/{entry['job']}/")
+            downtime = part["result"].get("downtime_ms")
+            print(f"     {entry['vm']['name']} to {entry['destination']}: {downtime} ms of downtime")
+        state = olga.get(f"hosts/{host}/")["availability"]
+        self.check(
+            not self._running_on(name) and state == "maintenance",
+            f"{name} is empty after {time.monotonic() - began:.1f} s, and in {state}",
+        )
+        back = olga.follow(olga.ask("host.activate", {"host": host})["id"])
+        self._ended(back, "succeeded")
+        self.check(self._running_on(name) == before, f"{back['result'].get('returned')} VMs are home on {name}")
+
+    def _running_on(self, host: str) -> set[str]:
+        """Names of the VMs that run on a host, by the inventory."""
+        found = self.people["olga"].get(f"vms/?host={host}&power_state=running&page_size=200")
+        return {vm["name"] for vm in found["results"]}
 
     def record(self) -> None:
         """Aude the auditor reads the record and verifies the chain"""
