@@ -94,6 +94,10 @@ class Fleet:
     def host(self) -> Host:
         return Host.objects.get(pk=self.hosts[0].pk)
 
+    def add(self, name: str) -> None:
+        """One more guest on the first host, in the segment once the hosts have been read."""
+        simulated.create_guest("left", name, memory_mib=512)
+
     def drain(self, *, by: Any = None, **params: Any) -> Job:
         return job_submit(actor=by or self.operator, operation="host.drain", target=self.host, params=params)
 

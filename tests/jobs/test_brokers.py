@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from jobs.models import Job
+from inventory.models import Host
+from jobs.models import Job, JobLock
 from jobs.states import State
 from portal import processes
 from tests.stack import Stack, until
@@ -32,3 +33,24 @@ def test_a_job_whose_nudge_was_lost_is_carried_out(estate, tmp_path, broker):
         job.refresh_from_db()
         assert job.state == State.SUCCEEDED, (job.error_message, stack.log("worker"))
         assert job.attempts == 1
+
+
+def test_a_job_of_many_parts_is_carried_out_by_many_threads(fleet, tmp_path):
+    """Parts end side by side, while their parent looks or waits: none of their ends is missed, and none is waited for
+    by the clock.
+    """
+    for number in range(8):
+        fleet.add(f"more-{number}")
+    fleet.sync()
+    with Stack(tmp_path, {}) as stack:
+        stack.start_redis()
+        stack.start(processes.worker(threads=8))
+        stack.start(processes.scheduler())
+        job = fleet.drain(at_once=5)
+        until(lambda: Job.objects.get(pk=job.pk).is_over, seconds=120, what="the drain's end")
+        job.refresh_from_db()
+        assert job.state == State.SUCCEEDED, (job.error_message, job.traceback, stack.log("worker"))
+        assert (job.result["moved"], fleet.running_on()["left"]) == (13, [])
+        assert fleet.host.availability == Host.Availability.MAINTENANCE
+        assert set(job.parts.values_list("state", "attempts")) == {(State.SUCCEEDED, 1)}
+        assert not JobLock.objects.exists()
