@@ -1,9 +1,9 @@
 """Emptying a host and filling it again: Slipway's `host.drain` and `host.activate` over the same moves by hand.
 
 By hand is what an operator without a portal types: `xargs -P 2 virsh migrate --live --p2p ...` over the guests' names,
-with the same number at once as Slipway's cap. Both arms are timed until the destination itself runs every guest; what
-Slipway does beyond that (verifying each guest, the record) is in its makespan all the same, since a part holds its place
-until it is verified. From outside both, it is watched how many guests arrive at the destination at once.
+as many at once as Slipway. Both arms are timed until the destination itself runs every guest; what Slipway does beyond
+that (verifying each guest, the record) is in its makespan all the same, since a part holds its place until it is
+verified. From outside both, it is watched how many guests arrive at the destination at once.
 """
 
 from __future__ import annotations

@@ -149,6 +149,11 @@ class Migrating(Protocol):
         proves where the guest runs: ask both hosts.
         """
 
+    def dirty_rate(self, uuid: str, *, seconds: int = 1) -> int:
+        """Measure how much memory a running guest writes, in bytes per second; takes `seconds` (1 to 60). Raises
+        GuestNotFound, GuestStateInvalid for a guest that is off.
+        """
+
     def migration_progress(self, uuid: str) -> MigrationProgress:
         """Progress of an outgoing migration; activity NONE when there is none. Raises GuestNotFound."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import MappingProxyType
 
 import libvirt
@@ -12,6 +13,7 @@ from hypervisor.errors import (
     MigrationFailed,
     MigrationRefused,
 )
+from hypervisor.libvirt_driver.calls import check_wanted
 from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
 from hypervisor.libvirt_driver.errors import ErrorTable
 from hypervisor.libvirt_driver.jobinfo import last_migration, read_progress, running_job
@@ -24,6 +26,8 @@ NO_CAP_MIB = (2**63 - 1) // 1024**2
 QEMU_DOWNTIME_MS = 300
 #: The abort request can hang with a dead monitor.
 ABORT_SECONDS = 30.0
+#: Between two questions whether a measurement of the dirty rate is done, in seconds.
+DIRTY_RATE_EVERY = 0.1
 
 #: What libvirt answers before it has begun.
 _REFUSED = (
@@ -79,6 +83,21 @@ class Migrating(LibvirtConnection):
             domain.migrateSetMaxDowntime(spec.max_downtime_ms)
         parameters = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: spec.bandwidth_mib or NO_CAP_MIB}
         domain.migrateToURI3(destination_uri, parameters, migration_flags(spec))
+
+    @remote(seconds=90.0)
+    def dirty_rate(self, uuid: str, *, seconds: int = 1) -> int:
+        """Measure how much memory a running guest writes, in bytes per second, by QEMU's samples of its pages.
+
+        Raises GuestNotFound, GuestStateInvalid for a guest that is off.
+        """
+        domain = self.domain(uuid)
+        domain.startDirtyRateCalc(seconds)
+        while True:
+            time.sleep(DIRTY_RATE_EVERY)
+            check_wanted()
+            ((_domain, facts),) = self.handle.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_DIRTYRATE)
+            if facts.get("dirtyrate.calc_status") == libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED:
+                return int(facts["dirtyrate.megabytes_per_second"]) * 1024**2
 
     @remote()
     def migration_progress(self, uuid: str) -> MigrationProgress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Callable
 
 from hypervisor.errors import GuestStateInvalid, MigrationAborted, MigrationFailed, MigrationRefused
@@ -23,6 +24,7 @@ from hypervisor.simulated_driver.model import (
     with_postcopy,
 )
 from hypervisor.simulated_driver.session import Session, must_be_active
+from hypervisor.simulated_driver.store import speed
 from hypervisor.types import Activity, MigrationProgress, MigrationSpec, PowerState, StateReason
 
 _URI = re.compile(r"sim://([a-z0-9.-]+)/?\Z", re.ASCII)
@@ -57,6 +59,17 @@ class Migrating(Session):
             raise MigrationAborted(message)
         if end == migration.FAILED:
             raise MigrationFailed(message)
+
+    def dirty_rate(self, uuid: str, *, seconds: int = 1) -> int:
+        """How much memory a guest writes, in bytes per second: what its own definition says. Raises GuestNotFound,
+        GuestStateInvalid for a guest that is off.
+        """
+        with self.look() as db:
+            guest = guests.find(db, self.host, uuid)
+            must_be_active(guest)
+        time.sleep(seconds / speed())
+        runs = guest["state"] == PowerState.RUNNING
+        return round(Config.loads(guest["config"]).dirty_mib * migration.MIB) if runs else 0
 
     def migration_progress(self, uuid: str) -> MigrationProgress:
         """Progress of an outgoing migration; activity NONE when there is none. Raises GuestNotFound."""

@@ -6,7 +6,7 @@ from jobs.errors import InvalidRequest
 from jobs.operations.base import Operation
 from jobs.operations.definition import RestoreDefinition
 from jobs.operations.hosts import Activate, Drain
-from jobs.operations.migrate import Migrate
+from jobs.operations.migrate import Migrate, MigratePreview
 from jobs.operations.patch import Patch
 from jobs.operations.power import ForceOff, Reboot, Shutdown, Start
 from jobs.operations.snapshots import SnapshotCreate, SnapshotDelete, SnapshotRevert
@@ -22,6 +22,7 @@ OPERATIONS: dict[str, Operation] = {
         SnapshotRevert(),
         SnapshotDelete(),
         Migrate(),
+        MigratePreview(),
         Patch(),
         RestoreDefinition(),
         Drain(),

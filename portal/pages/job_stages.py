@@ -37,6 +37,7 @@ _LINES: dict[str, Sequence[str]] = {
     "snapshot.delete": ("checking", "deleting", "verifying"),
     "vm.shutdown": ("checking", "shutting down", "verifying"),
     "vm.reboot": ("checking", "rebooting", "verifying"),
+    "vm.migrate_preview": ("checking", "verifying"),
     "host.drain": ("checking", "draining", "verifying"),
     "host.activate": ("checking", "returning", "verifying"),
 }

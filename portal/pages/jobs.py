@@ -70,6 +70,7 @@ def shown(job: Job, user: Any) -> dict[str, Any]:
         "announcement": announcement(job),
         "seen": seen_mark(job),
         "may_cancel": may_cancel(job, user),
+        "may_repeat": job.vm is not None and gate.can(user, operation_named(job.operation).action, job.vm),
         "may_decide": may_decide(job, user),
     }
 

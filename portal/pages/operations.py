@@ -124,8 +124,12 @@ class MigratePage(OperationPage):
     def get_form_kwargs(self) -> dict[str, Any]:
         return super().get_form_kwargs() | {"destinations": self.destinations}
 
+    def chosen(self) -> str:
+        return "vm.migrate_preview" if "look_first" in self.request.POST else self.operation
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(
+            can_look_first=True,
             policies=operation_forms.POLICIES,
             default_cap_ms=policy_named("gentle", None).max_downtime_ms,
             has_destinations=self.destinations.exists(),

@@ -60,6 +60,7 @@ _OPERATIONS = {
     "vm.force_off": "Force off",
     "vm.patch": "Patch",
     "vm.migrate": "Migrate",
+    "vm.migrate_preview": "Preview a migration",
     "vm.restore_definition": "Restore the approved definition",
     "snapshot.create": "Take snapshot",
     "snapshot.revert": "Revert",

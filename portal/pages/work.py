@@ -40,10 +40,14 @@ class WorkPage(ServicePage):
         """What goes to the operation."""
         return form.params()
 
+    def chosen(self) -> str:
+        """The operation, by the button that was pressed."""
+        return self.operation
+
     def perform(self, form: OperationForm) -> str:
         job = job_submit(
             actor=self.request.user,  # type: ignore[arg-type]
-            operation=self.operation,
+            operation=self.chosen(),
             target=self.target,
             params=self.params(form),
             idempotency_key=f"page-{form.cleaned_data['key']}",

@@ -275,3 +275,13 @@ class MigrationContract(ContractBase):
                 first.migration_start_postcopy(estate.guest)
             first.migration_set_bandwidth(estate.guest, 0)
         outcome.result()
+
+    @needs_migration
+    def test_the_rate_at_which_a_guest_writes_its_memory_is_measured(self, estate: Estate, first: Hypervisor) -> None:
+        assert first.dirty_rate(estate.guest) >= 0
+        with pytest.raises(GuestNotFound):
+            first.dirty_rate("00000000-0000-4000-8000-000000000000")
+        first.force_off(estate.guest)
+        eventually(estate, lambda: first.guest_state(estate.guest).state is PowerState.SHUT_OFF, "the power going off")
+        with pytest.raises(GuestStateInvalid):
+            first.dirty_rate(estate.guest)

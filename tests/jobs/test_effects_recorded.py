@@ -40,7 +40,7 @@ READING = frozenset(
         "is_alive", "close", "together", "identify_host", "describe_host", "list_guests", "guest_state",
         "guest_definition", "list_snapshots", "list_networks", "missing_networks", "activity", "cpu_time_ns",
         "disk_errors", "watch", "snapshots_export", "migration_progress", "completed_migration", "agent_ping",
-        "agent_read_file",
+        "agent_read_file", "dirty_rate",
     }
 )  # fmt: skip
 #: Runs a program in the guest. These only ask.
@@ -65,6 +65,7 @@ EFFECTS: dict[str, list[tuple[str, list[str]]]] = {
         ("snapshots_restore", ["snapshots_restore"]),
         ("mark_operation", ["mark_operation"]),
     ],
+    "vm.migrate_preview": [],
     "vm.restore_definition": [("redefine", ["redefine"])],
     "vm.patch": [
         ("guest_apt_update", [f"{RUNNING} apt-get"]),

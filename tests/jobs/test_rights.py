@@ -36,6 +36,7 @@ RIGHTS = {
     "snapshot.delete": "delete_snapshot",
     "vm.patch": "patch",
     "vm.migrate": "migrate",
+    "vm.migrate_preview": "migrate",
     "vm.restore_definition": "edit",
     "host.drain": "operate_host",
     "host.activate": "operate_host",

@@ -258,10 +258,19 @@ def _measure(context: JobContext, monitor: Monitor, source: Host, destination: H
         downtime_event_gap_ms=trace.event_gap_ms,
         downtime_source="hypervisor" if done else ("events" if trace.event_gap_ms is not None else "not measured"),
         hypervisor_total_ms=done.elapsed_ms if done else None,
+        link_bps=_link_bps(context, monitor, done),
         iterations=done.iteration if done and done.iteration else monitor.last.iteration,
         post_copy=trace.postcopy is not None,
         phases=trace.phases(),
     )
+
+
+def _link_bps(context: JobContext, monitor: Monitor, done: MigrationProgress | None) -> int | None:
+    """What the link carried at its best, in bytes a second; None where a cap held it back, or nobody saw it."""
+    if context.params["bandwidth_mib"]:
+        return None
+    seen = [sample.bps for sample in monitor.samples] + ([done.memory_bps] if done else [])
+    return max(seen, default=0) or None
 
 
 def _seconds(done: MigrationProgress | None, trace: Trace) -> float | None:

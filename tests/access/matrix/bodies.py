@@ -151,6 +151,7 @@ API: dict[tuple[str, str], Body] = {
     ("api:job-list", "POST:vm.reboot"): _submit("vm.reboot"),
     ("api:job-list", "POST:vm.force_off"): _submit("vm.force_off"),
     ("api:job-list", "POST:vm.migrate"): _submit("vm.migrate"),
+    ("api:job-list", "POST:vm.migrate_preview"): _submit("vm.migrate_preview"),
     ("api:job-list", "POST:vm.restore_definition"): _submit("vm.restore_definition"),
     ("api:job-list", "POST:vm.patch"): _submit("vm.patch"),
     ("api:job-list", "POST:snapshot.create"): _submit("snapshot.create"),
