@@ -65,6 +65,7 @@ class EventAction(models.TextChoices):
     JOB_QUEUED = "job.queued", "Job queued"
     JOB_STARTED = "job.started", "Job started"
     JOB_WAITS = "job.waits", "Job waits for its parts"
+    JOB_CONTROLLED = "job.controlled", "Running migration changed"
     JOB_CANCEL_REQUESTED = "job.cancel_requested", "Job cancel requested"
     JOB_SUCCEEDED = "job.succeeded", "Job succeeded"
     JOB_FAILED = "job.failed", "Job failed"

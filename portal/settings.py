@@ -190,6 +190,8 @@ SPECTACULAR_SETTINGS = {
         "ActorKind": "audit.events.ActorKind",
         "Alarm": "inventory.models.Alarm",
         "ApprovalVerdict": "jobs.models.Approval.Verdict",
+        "ControlOutcome": "jobs.models.Control.Outcome",
+        "ControlVerb": "jobs.models.Control.Verb",
         "Effect": "access.models.Effect",
         "EventAction": "audit.events.EventAction",
         "Fate": "portal.api.host_work.FATES",

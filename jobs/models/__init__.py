@@ -1,6 +1,7 @@
-"""Jobs, and what decides whether they may begin."""
+"""Jobs, what decides whether they may begin, and what is wanted of them while they run."""
 
 from jobs.models.approvals import Approval, BrokenGlass
+from jobs.models.controls import Control
 from jobs.models.jobs import Job, JobLock, Step
 
-__all__ = ["Approval", "BrokenGlass", "Job", "JobLock", "Step"]
+__all__ = ["Approval", "BrokenGlass", "Control", "Job", "JobLock", "Step"]

@@ -16,8 +16,9 @@ from rest_framework.response import Response
 from access.actions import Action
 from inventory.models import VM, Cluster, Host
 from jobs.approvals import job_approve, job_reject
+from jobs.controls import control_ask
 from jobs.errors import InvalidRequest, NotAdmitted
-from jobs.models import Approval, Job, Step
+from jobs.models import Approval, Control, Job, Step
 from jobs.operations.registry import OPERATIONS
 from jobs.services import job_cancel, job_submit
 from jobs.states import State
@@ -129,15 +130,31 @@ class JobSerializer(serializers.ModelSerializer):
         return {"code": job.error_code or job.state, "message": job.error_message}
 
 
+class ControlSerializer(serializers.ModelSerializer):
+    """What somebody wanted of a running migration, and what became of it."""
+
+    verb = serializers.ChoiceField(Control.Verb.choices)
+    bandwidth_mib = serializers.IntegerField(source="value", allow_null=True)
+    outcome = serializers.ChoiceField(Control.Outcome.choices)
+    requested_by = serializers.CharField(source="requester_name")
+
+    class Meta:
+        model = Control
+        fields = ["verb", "bandwidth_mib", "requested_by", "requested_at", "outcome", "settled_at", "note"]
+        read_only_fields = fields
+
+
 class JobDetailSerializer(JobSerializer):
     """A job with its steps and its result."""
+
+    controls = ControlSerializer(many=True)
 
     steps = StepSerializer(many=True)
     result = serializers.DictField()
     vms = serializers.SerializerMethodField(help_text="Of work on a host: what becomes of each VM. Else null.")
 
     class Meta(JobSerializer.Meta):
-        fields = [*JobSerializer.Meta.fields, "steps", "result", "vms"]
+        fields = [*JobSerializer.Meta.fields, "steps", "result", "vms", "controls"]
         read_only_fields = fields
 
     @extend_schema_field(RosterSerializer(allow_null=True))
@@ -172,6 +189,13 @@ class CancelRequest(Body):
     reason = serializers.CharField(max_length=500, default="", allow_blank=True)
 
 
+class ControlRequest(Body):
+    verb = serializers.ChoiceField(Control.Verb.choices)
+    bandwidth_mib = serializers.IntegerField(
+        default=None, allow_null=True, help_text="The new cap in MiB/s, 0 for none; with `set_bandwidth` alone."
+    )
+
+
 class DecisionRequest(Body):
     reason = serializers.CharField(max_length=500, default="", allow_blank=True, help_text="Needed to turn down.")
 
@@ -194,7 +218,7 @@ class JobFilters(django_filters.FilterSet):
 )
 class JobView(ListModelMixin, RetrieveModelMixin, NounView):
     declared_action = Action.VIEW
-    queryset = Job.objects.select_related("approval__decided_by").prefetch_related("steps")
+    queryset = Job.objects.select_related("approval__decided_by").prefetch_related("steps", "controls")
     serializer_class = JobDetailSerializer
     filterset_class = JobFilters
     lookup_value_converter = "uuid"
@@ -254,6 +278,18 @@ class JobView(ListModelMixin, RetrieveModelMixin, NounView):
     def cancel(self, request: Request, pk: str) -> Response:
         job = job_cancel(actor=self.caller, job=self.get_object(), **self.body(CancelRequest))
         return self.answer(job, 200 if job.is_over else 202)
+
+    @extend_schema(
+        summary="Change a migration while it runs",
+        description="202: the worker that follows it does it within a second, or says why not (`controls`).",
+        request=ControlRequest,
+        responses={202: JobDetailSerializer, **problems(409, 422)},
+    )
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def controls(self, request: Request, pk: str) -> Response:
+        asked = self.body(ControlRequest)
+        wish = control_ask(actor=self.caller, job=self.get_object(), verb=asked["verb"], value=asked["bandwidth_mib"])
+        return self.answer(self.get_queryset().get(pk=wish.job_id), 202)
 
     @extend_schema(
         summary="Approve a job that waits for it",

@@ -15,12 +15,13 @@ from access import gate
 from access.actions import Action
 from inventory.models import VM
 from jobs.models import Job
+from jobs.operations.migrate.destinations import MIGRATE
 from jobs.operations.registry import operation_named
 from jobs.roster import roster
 from jobs.services import job_cancel
 from jobs.states import TERMINAL, State
 from portal.declared import SIGNED_IN
-from portal.pages import job_facts
+from portal.pages import job_controls, job_facts
 from portal.pages.approval_facts import may_decide
 from portal.pages.base import ListPage, Page, ServicePage, visible_or_404
 from portal.pages.forms.base import PortalForm
@@ -70,6 +71,8 @@ def shown(job: Job, user: Any) -> dict[str, Any]:
         "announcement": announcement(job),
         "seen": seen_mark(job),
         "may_cancel": may_cancel(job, user),
+        "controls": list(job.controls.all()) if job.operation == MIGRATE else [],
+        "offered": job_controls.offered(job) if job.operation == MIGRATE and may_cancel(job, user) else [],
         "may_repeat": job.vm is not None and gate.can(user, operation_named(job.operation).action, job.vm),
         "may_decide": may_decide(job, user),
     }
@@ -86,7 +89,17 @@ def seen_mark(job: Job) -> str:
     """Changes whenever something that the live part shows has changed."""
     last = job.steps.order_by("-position").values_list("position", "state").first()
     parts = list(job.parts.order_by("pk").values_list("pk", "state", "percent", "vm__host")) if job.host_id else []
-    facts = (job.state, job.phase, job.percent, job.cancel_requested_at, last, sorted(job.progress.items()), parts)
+    wishes = list(job.controls.order_by("pk").values_list("pk", "outcome")) if job.operation == MIGRATE else []
+    facts = (
+        wishes,
+        job.state,
+        job.phase,
+        job.percent,
+        job.cancel_requested_at,
+        last,
+        sorted(job.progress.items()),
+        parts,
+    )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 

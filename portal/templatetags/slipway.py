@@ -165,6 +165,12 @@ def operation(name: str) -> str:
 
 
 @register.filter
+def slug(value: Any) -> str:
+    """An identifier as a part of an address."""
+    return str(value).replace("_", "-")
+
+
+@register.filter
 def words(value: Any) -> str:
     """An identifier as words: `shut_off` reads “shut off”."""
     return str(value).replace("_", " ")

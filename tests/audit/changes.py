@@ -155,13 +155,21 @@ class Maker:
             VM.objects.filter(pk=self._world.ours.vm.pk).update(power_state="shut_off")
         if kind == "resting":
             Host.objects.filter(pk=self._world.ours.host.pk).update(availability=Host.Availability.MAINTENANCE)
+        if kind == "moving":
+            running = {
+                "state": "running",
+                "phase": "warm-up",
+                "operation": "vm.migrate",
+                "params": {"policy": "gentle"},
+            }
+            Job.objects.filter(pk=self._world.ours.job.pk).update(**running)
         if kind == "ruled":
             ApprovalRule.objects.create(segment=self._world.ours.segment, operation="vm.patch")
         if kind == "held":
             make.grant(self._world.ours.user, "operator", self._world.ours.segment)
             params = operation_named("snapshot.create").clean({"name": "before"})
             Job.objects.filter(pk=self._world.ours.waiting.pk).update(params=params)
-        return "ours" if kind in ("off", "ruled", "held", "empty", "resting") else kind
+        return "ours" if kind in ("off", "ruled", "held", "empty", "resting", "moving") else kind
 
     def _about(self, change: Change) -> Side:
         if change.kind == "empty":

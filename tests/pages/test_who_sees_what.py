@@ -44,6 +44,7 @@ EXPECTED = {
     "job-list": (200, 200, 200, 200, 200, 200),
     "job-detail": (404, 200, 200, 200, 200, 200),
     "job-live": (404, 200, 200, 200, 200, 200),
+    "job-control": (404, 403, 200, 200, 200, 403),
     "job-cancel": (404, 403, 200, 200, 200, 403),
     "job-approve": (404, 403, 403, 200, 200, 403),
     "job-reject": (404, 403, 403, 200, 200, 403),
@@ -95,6 +96,7 @@ def addresses(estate: Estate) -> dict[str, str]:
         "access-give": [asked.pk],
         "access-refuse": [asked.pk],
         "vm-power": [estate.vm.pk, "reboot"],
+        "job-control": [job.pk, "force-completion"],
         "segment-revoke": [estate.ledger.pk, grant.pk],
         "team-member-remove": [estate.team.pk, membership.pk],
     }

@@ -16,7 +16,9 @@ from hypervisor.errors import GuestNotFound, GuestStateInvalid, HypervisorError
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import Activity, EventKind, GuestEvent, MigrationProgress
 from inventory.models import Host
+from jobs.models import Control
 from jobs.operations.migrate.convergence import Do, Policy, Sample, low_water_percent, next_move
+from jobs.operations.migrate.obeying import ANY_PAUSE_MS, Obedience
 
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 READ_EVERY = 0.1
 #: An abort that the hypervisor has not followed within this time is asked for again.
 ABORT_AGAIN_AFTER = 10.0
+#: A migration that was told to complete whatever the pause is left alone for so long, in seconds.
+SWITCHES_WITHIN = 60.0
 
 
 @dataclass
@@ -109,25 +113,38 @@ class Monitor:
         self._raised_at = 0.0
         self._in_postcopy = False
         self._abort_asked: float | None = None
+        self._forced_at: float | None = None
+        self._obedience = Obedience(context, source)
 
     def follow(self, ended: threading.Event) -> None:
         """Until `ended` is set (the call came back) or, without a call of ours, until the source has no such job any
         more.
         """
         while not ended.wait(READ_EVERY):
-            if not self.read():
-                continue
-            self._steer()
-            if self.context.is_cancelled():
-                self.abort("cancelled")
+            if self.read():
+                self._react()
 
     def adopt(self) -> None:
         """Follow a migration that an earlier worker started: until the source has no such job any more."""
         while self.read():
-            self._steer()
-            if self.context.is_cancelled():
-                self.abort("cancelled")
+            self._react()
             time.sleep(READ_EVERY)
+
+    def _react(self) -> None:
+        """After a reading: what people ask for, what the policy says, and a cancel."""
+        self._obey()
+        if self._forced_at is None or time.monotonic() - self._forced_at > SWITCHES_WITHIN:
+            self._steer()
+        if self.context.is_cancelled():
+            self.abort("cancelled")
+
+    def _obey(self) -> None:
+        is_switching = self._in_postcopy or self.trace.suspended is not None
+        for verb in self._obedience.obey(is_switching=is_switching):
+            if verb is Control.Verb.FORCE_COMPLETION:
+                self.downtime_ms, self._forced_at = ANY_PAUSE_MS, time.monotonic()
+            elif verb is Control.Verb.START_POST_COPY:
+                self._in_postcopy, self.trace.postcopy = True, time.monotonic()
 
     def set_limit(self) -> None:
         """Set the policy's first limit of the pause, which an earlier migration of the same QEMU may have raised. A

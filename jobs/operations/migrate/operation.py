@@ -22,6 +22,7 @@ from jobs.operations.migrate import luggage, verification
 from jobs.operations.migrate.convergence import Policy, policy_named
 from jobs.operations.migrate.destinations import destination_chosen, promises_mib
 from jobs.operations.migrate.monitor import Listener, Monitor, Trace
+from jobs.operations.migrate.obeying import nobody_waits
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.settle import settle
 from jobs.operations.migrate.truth import Truth
@@ -98,6 +99,7 @@ class Migrate(Operation):
         with context.step("settle", "Ask both hosts where the VM runs") as step:
             found = settle(context, source, destination, monitor)
             step.detail = found.value
+        nobody_waits(context)
         guest_read(destination, context.on(destination), context.uuid)
         guest_read(source, context.on(source), context.uuid)
         if found is not Truth.ARRIVED:

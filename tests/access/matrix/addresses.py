@@ -37,7 +37,8 @@ _NOUNS = {
     "auditors:search_forget": "search",
 }
 #: What is filled in that is no object.
-_WORDS = {"verb": "reboot", "app_label": "inventory", "form": "csv"}
+_VERBS = {"job-control": "force-completion", "vm-power": "reboot"}
+_WORDS = {"app_label": "inventory", "form": "csv"}
 #: Parameters that name the object itself; the others name something under it.
 _FIRST = ("pk", "object_id", "team", "vm")
 
@@ -59,7 +60,9 @@ def parameters(endpoint: Endpoint, world: World, kind: str) -> dict[str, Any]:
     """What an endpoint's path is filled in with for a kind of object."""
     first, second = sides(world, kind)
     return {
-        name: _WORDS.get(name) or _value(endpoint, name, first if name in _FIRST else second)
+        name: _WORDS.get(name)
+        or (_VERBS[endpoint.name] if name == "verb" else None)
+        or _value(endpoint, name, first if name in _FIRST else second)
         for name in endpoint.parameters
     }
 

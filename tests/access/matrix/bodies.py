@@ -146,6 +146,7 @@ API: dict[tuple[str, str], Body] = {
     ("api:job-reject", "POST"): lambda side, _: {"reason": "not today"},
     ("api:job-list", "POST:host.drain"): _on_host("host.drain"),
     ("api:job-list", "POST:host.activate"): _on_host("host.activate"),
+    ("api:job-controls", "POST"): lambda side, _: {"verb": "force_completion"},
     ("api:job-list", "POST:vm.start"): _submit("vm.start"),
     ("api:job-list", "POST:vm.shutdown"): _submit("vm.shutdown"),
     ("api:job-list", "POST:vm.reboot"): _submit("vm.reboot"),
