@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from access import gate
@@ -30,43 +32,70 @@ from jobs.transitions import advance
 
 #: How long a request waits for somebody to decide.
 WAITS_FOR = timedelta(hours=24)
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-def needs_approval(actor: Actor, operation: Operation, target: Any, extent: Collection[int] = ()) -> bool:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done: an operation on a target, and for work on a host the ids of the VMs that it is about."""
+
+    operation: Operation
+    target: Any
+    params: Mapping[str, Any]
+    extent: Collection[int] = ()
+
+    @classmethod
+    def of(cls, job: Job) -> Work:
+        """A job's work, as it was asked for."""
+        return cls(operation_named(job.operation), job.target, job.params, job.extent)
+
+
+def needs_approval(actor: Actor, work: Work, parent: Job | None = None) -> bool:
     """Whether a segment that the work touches has a rule for it: the target's own, or that of a VM which work on a host
-    is about. Slipway's own work is approved by its schedule.
+    is about. As part of a `parent` it is bound by the rules for that as well. Slipway's own work is approved by its
+    schedule.
     """
-    return not isinstance(actor, System) and bool(ruling_segments(operation, target, extent))
+    if isinstance(actor, System):
+        return False
+    return ruling_segments(work, also=(parent.operation,) if parent else ()).exists()
 
 
-def ruling_segments(operation: Operation, target: Any, extent: Collection[int]) -> list[Segment]:
+def ruling_segments(work: Work, also: tuple[str, ...] = ()) -> QuerySet[Segment]:
     """The segments whose rules ask for approval of this work."""
-    touched = Q(vms__in=extent) if operation.target_kind != "vm" else Q(pk=target.segment_id)
-    rules = Q(approval_rules__operation__in=(operation.name, *operation.also_bound_by))
-    return list(Segment.objects.filter(touched, rules).distinct())
+    is_on_vm = work.operation.target_kind == "vm"
+    touched = Q(pk=work.target.segment_id) if is_on_vm else Q(vms__in=work.extent)
+    rules = Q(approval_rules__operation__in=(*work.operation.bound_by(work.params), *also))
+    return Segment.objects.filter(touched, rules).distinct()
 
 
 def covers(parent: Job, vm: VM) -> bool:
     """Whether a job's approval (or its going ahead without) speaks for its part on this VM: one that it was asked
-    about.
+    about, in the segment that it was in then, and nothing of the request was changed since.
     """
-    if vm.pk not in parent.extent:
+    extent = parent.journal.get("extent", {})
+    if str(vm.pk) not in extent or extent[str(vm.pk)] != vm.segment_id:
         return False
-    approved = Approval.objects.filter(job=parent, verdict=Approval.Verdict.APPROVED)
-    return approved.exists() or BrokenGlass.objects.filter(job=parent).exists()
+    if BrokenGlass.objects.filter(job=parent).exists():
+        return True
+    approval = Approval.objects.filter(job=parent, verdict=Approval.Verdict.APPROVED).first()
+    return approval is not None and approval.digest == digest_of_job(parent)
 
 
-def digest_of(operation: str, target: Any, params: Mapping[str, Any] | None, extent: Collection[int] = ()) -> str:
+def digest_of(operation: str, target: Any, params: Mapping[str, Any] | None, extent: Mapping[str, Any] = _NONE) -> str:
     """Identifies what is to be done: the same digest, the same work."""
     body = [operation, target._meta.label if target is not None else "", str(getattr(target, "pk", "")), params or {}]
-    body += [sorted(extent)] if extent else []
+    body += [dict(extent)] if extent else []
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digest_of_job(job: Job) -> str:
+    """What its approver agrees to."""
+    return digest_of(job.operation, job.target, job.params, job.journal.get("extent", {}))
 
 
 def ask_for_approval(job: Job) -> Approval:
     """Let a new job wait for a decision."""
-    digest = digest_of(job.operation, job.target, job.params, job.extent)
-    return Approval.objects.create(job=job, digest=digest, expires_at=timezone.now() + WAITS_FOR)
+    return Approval.objects.create(job=job, digest=digest_of_job(job), expires_at=timezone.now() + WAITS_FOR)
 
 
 def break_glass(actor: Actor, job: Job, reason: str) -> BrokenGlass:
@@ -77,21 +106,21 @@ def break_glass(actor: Actor, job: Job, reason: str) -> BrokenGlass:
     return broken
 
 
-def may_decide(actor: Actor, operation: Operation, target: Any, extent: Collection[int] = ()) -> bool:
+def may_decide(actor: Actor, work: Work) -> bool:
     """Whether the actor may decide on such work: APPROVE on its target, and for work on a host also on each segment
     whose rules ask for the approval.
     """
-    if not gate.can(actor, Action.APPROVE, target):
+    if not gate.can(actor, Action.APPROVE, work.target):
         return False
-    if operation.target_kind == "vm":
+    if work.operation.target_kind == "vm":
         return True
-    return all(gate.can(actor, Action.APPROVE, segment) for segment in ruling_segments(operation, target, extent))
+    return all(gate.can(actor, Action.APPROVE, segment) for segment in ruling_segments(work))
 
 
 def authorise_decision(actor: Actor, job: Job) -> None:
     """Return if the actor may decide on a job. Raises NotVisible, NotAllowed."""
     gate.authorise(actor, Action.APPROVE, job.target)
-    if not may_decide(actor, operation_named(job.operation), job.target, job.extent):
+    if not may_decide(actor, Work.of(job)):
         raise NotAllowed(user=actor, action=Action.APPROVE, target=job.target)
 
 
@@ -109,7 +138,7 @@ def job_approve(*, actor: Actor, job: Job, reason: str = "") -> Job:
     operation = operation_named(job.operation)
     try:
         gate.authorise(requester, operation.action, job.target)
-        operation.admit(requester, job.target, dict(job.params))
+        _admit_again(requester, operation, job)
     except Refused as error:
         why = f"{job.requester_name} no longer holds the right “{error.action.label}” that this job needs."
         _decide(approval, actor, Approval.Verdict.REJECTED, why)
@@ -119,6 +148,19 @@ def job_approve(*, actor: Actor, job: Job, reason: str = "") -> Job:
     advance(job, State.QUEUED, reason=reason, event=EventAction.JOB_APPROVED, nudged_at=timezone.now())
     nudge_on_commit(job)
     return job
+
+
+def _admit_again(requester: Actor, operation: Operation, job: Job) -> None:
+    """Ask whether what was admitted would be so now. Raises NotAdmitted, in words that are the approver's to know: the
+    reasons against work on a host name VMs that the requester sees.
+    """
+    try:
+        operation.admit(requester, job.target, dict(job.params))
+    except NotAdmitted as error:
+        if job.vm is not None:
+            raise
+        why = f"It would not be admitted any more. {job.requester_name} sees why when asking again."
+        raise NotAdmitted(error.code, why) from error
 
 
 @transaction.atomic
@@ -155,7 +197,7 @@ def refuse_other_than_approved(job: Job) -> None:
     if approval is None:
         return
     approved = approval.verdict == Approval.Verdict.APPROVED
-    if not approved or approval.digest != digest_of(job.operation, job.target, job.params, job.extent):
+    if not approved or approval.digest != digest_of_job(job):
         raise OperationFailed(
             "changed_after_approval", "The job is not what was approved. It has to be asked for again."
         )

@@ -13,7 +13,8 @@ from access.gate import Actor, System
 from audit.context import current
 from audit.events import EventAction
 from audit.record import record
-from jobs.approvals import ask_for_approval, break_glass, covers, digest_of, needs_approval, withdrawn
+from inventory.models import VM
+from jobs.approvals import Work, ask_for_approval, break_glass, covers, digest_of, needs_approval, withdrawn
 from jobs.errors import IdempotencyMismatch, InvalidRequest, InvalidTransition, NotAdmitted
 from jobs.locking import lock
 from jobs.models import Job
@@ -56,10 +57,10 @@ def job_submit(
     cleaned = kind.clean(params or {})
     kind.admit(actor, target, cleaned)
     extent = kind.extent(actor, target, cleaned)
-    must_ask = _must_ask(actor, kind, target, extent, parent)
+    must_ask = _must_ask(actor, Work(kind, target, cleaned, extent), parent)
     waits = must_ask and not alone
     job = _new(actor, kind, target, cleaned, waits)
-    job.parent, job.journal = parent, {"extent": extent} if extent else {}
+    job.parent, job.journal = parent, {"extent": _segments_of(extent)} if extent else {}
     job.idempotency_key, job.request_digest = idempotency_key, digest
     earlier = _insert(job, actor)
     if earlier is not None:
@@ -76,13 +77,19 @@ def job_submit(
     return job
 
 
-def _must_ask(actor: Actor, kind: Operation, target: Any, extent: list[int], parent: Job | None) -> bool:
+def _must_ask(actor: Actor, work: Work, parent: Job | None) -> bool:
     """Whether work needs approval that it has not got. Raises NotAdmitted for a part: nothing waits inside a job."""
-    if not needs_approval(actor, kind, target, extent) or (parent is not None and covers(parent, target)):
+    if not needs_approval(actor, work, parent) or (parent is not None and covers(parent, work.target)):
         return False
     if parent is not None:
-        raise NotAdmitted("needs_approval", f"In the segment of {target} this needs somebody else's approval.")
+        raise NotAdmitted("needs_approval", f"In the segment of {work.target} this needs somebody else's approval.")
     return True
+
+
+def _segments_of(extent: list[int]) -> dict[str, int | None]:
+    """VM -> the segment it is in now, by id."""
+    found = VM.objects.filter(pk__in=extent).order_by("pk").values_list("pk", "segment_id")
+    return {str(pk): segment for pk, segment in found}
 
 
 def _facts(job: Job) -> dict[str, Any]:

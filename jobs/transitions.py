@@ -122,10 +122,11 @@ def _wake_parent(part: Job) -> None:
 
 def wait(job: Job, *, ended: int, **changes: Any) -> None:
     """Let a job that this worker runs wait for its parts; `ended` of them were over when it looked. If there are more
-    by now, it is queued again at once. Raises Fenced.
+    by now, or a cancel was asked for that it has not seen to, it is queued again at once. Raises Fenced.
     """
     release(job, State.WAITING, attempts=1, **changes)  # it got on: workers it loses from here on are counted anew
-    if job.parts.filter(state__in=TERMINAL).count() > ended:
+    asked = Job.objects.filter(pk=job.pk, cancel_requested_at__isnull=False).exists()
+    if (asked and "stopping" not in job.journal) or job.parts.filter(state__in=TERMINAL).count() > ended:
         wake(job)
 
 

@@ -59,6 +59,9 @@ class Host(models.Model):
     port = models.PositiveIntegerField(null=True, blank=True)
     user = models.CharField(max_length=32, blank=True)
     availability = models.CharField(max_length=12, choices=Availability.choices, default=Availability.ACTIVE)
+    unavailable_since = models.DateTimeField(
+        null=True, blank=True, help_text="When it ceased to be active: what drains moved away since then may come home."
+    )
 
     connection = models.CharField(max_length=12, choices=Connection.choices, default=Connection.UNKNOWN)
     connection_error = models.CharField(max_length=500, blank=True)

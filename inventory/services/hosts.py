@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
+from django.utils import timezone
 
 from access import gate
 from access.actions import Action
@@ -84,7 +85,8 @@ def host_set_availability(*, actor: Actor, host: Host, to: Host.Availability, re
     before, host.availability = now.availability, to
     if before == to:
         return
-    Host.objects.filter(pk=host.pk).update(availability=to)
+    since = None if to == Host.Availability.ACTIVE else (now.unavailable_since or timezone.now())
+    Host.objects.filter(pk=host.pk).update(availability=to, unavailable_since=since)
     facts = {"before": {"availability": before}, "after": {"availability": to}}
     record(EventAction.HOST_CHANGED, target=host, actor=actor, reason=reason, **facts)  # type: ignore[arg-type]
 

@@ -235,15 +235,24 @@ class JobContext:
 
     # -- what others do for it ---------------------------------------------------------------------------------
 
-    def submit_part(self, operation: str, target: Any, params: Mapping[str, Any]) -> Job:
+    def submit_part(
+        self, operation: str, target: Any, params: Mapping[str, Any], *, first: Callable[[], object] | None = None
+    ) -> Job:
         """Have a part of this job done by a job of its own, in the name of the same requester; accepted together with
-        what this one has to write, if it is still this worker's. Raises what `job_submit` raises, Fenced.
+        what this one has to write, if it is still this worker's, and if `first` raises nothing in the same transaction.
+        Raises what `job_submit` raises, Fenced.
         """
         from jobs.services import job_submit  # it knows every operation, those that call this included
 
         accepted: list[Job] = []
-        request = {"operation": operation, "target": target, "params": params}
-        self.ledger.commit(then=lambda: accepted.append(job_submit(actor=self.actor, parent=self.job, **request)))
+
+        def submit() -> None:
+            if first is not None:
+                first()
+            request = {"operation": operation, "target": target, "params": params}
+            accepted.append(job_submit(actor=self.actor, parent=self.job, **request))
+
+        self.ledger.commit(then=submit)
         return accepted[0]
 
     def cancel_part(self, part: Job, why: str) -> None:

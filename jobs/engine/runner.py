@@ -56,6 +56,7 @@ def run(job_id: UUID) -> None:
             advance(job, State.RUNNING, worker=worker_name(), phase="going on" if job.journal else "checking")
         except Fenced:
             return
+        job.refresh_from_db(fields=["cancel_requested_at"])  # it may have been asked for while this claimed the job
         with Heartbeat(job) as heartbeat, ExitStack() as resources:
             context = JobContext(job, operation_named(job.operation), heartbeat, resources)
             try:

@@ -19,8 +19,8 @@ class Job(models.Model):
 
     `fence` grows with each claim; every write of a worker names the fence it claimed with, so that a worker that
     lost the job can no longer change it. `journal` is what recovery needs, committed before the effect that it is
-    about; for work on a host it also names the VMs that it is about (`extent`), which not everybody who sees the job
-    may know of.
+    about; for work on a host it also names the VMs that it is about, with the segments they were in (`extent`), which
+    not everybody who sees the job may know of.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -101,7 +101,7 @@ class Job(models.Model):
     @property
     def extent(self) -> list[int]:
         """Ids of the VMs that work on a host was asked to be about, as they were observed then."""
-        return list(self.journal.get("extent", ()))
+        return sorted(map(int, self.journal.get("extent", ())))
 
     @property
     def is_over(self) -> bool:

@@ -26,8 +26,6 @@ class Operation(ABC):
     label: ClassVar[str]  # "Snapshot", completed by the target's name
     action: ClassVar[Action]
     target_kind: ClassVar[str] = "vm"
-    #: Operations whose approval rules bind this one too: it is, or is made of, their work.
-    also_bound_by: ClassVar[tuple[str, ...]] = ()
 
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Validate the request's parameters and fill in defaults. Raises InvalidRequest."""
@@ -39,6 +37,10 @@ class Operation(ABC):
         """Refuse what the observed facts speak against. Reads the database only. Raises NotAdmitted, NotAllowed,
         NotVisible.
         """
+
+    def bound_by(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """The operations whose approval rules bind this work: its own, and those that it is made of."""
+        return (self.name,)
 
     def extent(self, actor: Actor, target: Any, params: dict[str, Any]) -> list[int]:
         """Ids of the VMs that work on something else than a VM will be about, as is observed now. Whose segment asks

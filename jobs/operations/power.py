@@ -64,6 +64,12 @@ class Start(PowerOperation):
         if target.host is not None and target.host.in_maintenance:
             raise NotAdmitted("host_in_maintenance", f"{target.host} is in maintenance; no VM is started on it.")
 
+    def precheck(self, context: JobContext) -> None:
+        super().precheck(context)
+        host = context.home()
+        if host.in_maintenance:
+            raise OperationFailed("host_in_maintenance", f"{host} is in maintenance by now; no VM is started on it.")
+
     def execute(self, context: JobContext) -> None:
         host = context.home()
         with context.step("start", "Power on"):

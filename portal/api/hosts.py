@@ -19,10 +19,11 @@ from rest_framework.response import Response
 from access import gate
 from access.actions import Action
 from inventory.models import Cluster, Host
-from inventory.services.hosts import host_create, host_delete, host_sync_requested
-from jobs.approvals import needs_approval
+from inventory.services.hosts import host_create, host_sync_requested
+from jobs.approvals import Work, needs_approval
 from jobs.operations.hosts.survey import outlook
 from jobs.operations.registry import operation_named
+from jobs.retiring import host_retire
 from jobs.tasks import sync_host
 from portal.api.fields import Body, NamedSerializer, Reference
 from portal.api.filters import Ordering, seen_by
@@ -101,7 +102,7 @@ class HostView(ListModelMixin, RetrieveModelMixin, NounView):
 
     @extend_schema(summary="Remove a host from the inventory", responses={204: None})
     def destroy(self, request: Request, pk: int) -> Response:
-        host_delete(actor=self.caller, host=self.get_object())
+        host_retire(actor=self.caller, host=self.get_object())
         return Response(status=204)
 
     @extend_schema(
@@ -115,7 +116,7 @@ class HostView(ListModelMixin, RetrieveModelMixin, NounView):
         host, drain = self.get_object(), operation_named("host.drain")
         gate.authorise(self.caller, drain.action, host)
         plan = outlook(self.caller, host)
-        asks = needs_approval(self.caller, drain, host, drain.extent(self.caller, host, {}))
+        asks = needs_approval(self.caller, Work(drain, host, {}, drain.extent(self.caller, host, {})))
         return Response(DrainPlanSerializer(plan_shown(plan, needs_approval=asks)).data)
 
     @extend_schema(summary="Read a host now", request=None, responses={202: HostSerializer})

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from inventory.models import VM, Snapshot
+from jobs.approvals import Work
 from jobs.approvals import may_decide as may_decide_on
 from jobs.models import Job
-from jobs.operations.registry import operation_named
 from jobs.states import State
 
 
 def may_decide(job: Job, user: Any) -> bool:
     """Whether to offer the buttons; the service decides again."""
     waits = job.state == State.AWAITING_APPROVAL and job.requested_by_id != user.pk
-    return waits and may_decide_on(user, operation_named(job.operation), job.target, job.extent)
+    return waits and may_decide_on(user, Work.of(job))
 
 
 def touched(job: Job, user: Any) -> list[tuple[str, str]]:

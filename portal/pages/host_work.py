@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from django.urls import reverse
@@ -20,17 +22,16 @@ class HostWorkPage(WorkPage):
 
     declared_action = Action.OPERATE_HOST
     section = "hosts"
-    #: What the operation would be asked with when the form is sent as it is first shown.
-    usual: dict[str, Any]
 
     def prepare(self) -> None:
         hosts = Host.objects.select_related("cluster")
         self.host: Host = visible_or_404(self.request, hosts, self.kwargs["pk"], Action.OPERATE_HOST)
         self.target = self.host
 
+    @cached_property
     def extent(self) -> list[int]:
         kind = operation_named(self.operation)
-        return kind.extent(self.request.user, self.host, self.usual)  # type: ignore[arg-type]
+        return kind.extent(self.request.user, self.host, dict(self.usual))  # type: ignore[arg-type]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(host=self.host, **kwargs)
@@ -47,7 +48,6 @@ class DrainHost(HostWorkPage):
     heading = "Empty the host"
     submit_label = "Drain"
     body_template = "hosts/forms/drain.html"
-    usual: dict[str, Any] = {}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         plan = outlook(self.request.user, self.host)  # type: ignore[arg-type]
@@ -63,9 +63,9 @@ class ActivateHost(HostWorkPage):
     heading = "End the maintenance"
     submit_label = "Activate"
     body_template = "hosts/forms/activate.html"
-    usual = {"return_home": True}
+    usual = MappingProxyType({"return_home": True})
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user: Any = self.request.user
-        coming: Any = VM.objects.visible_to(user).filter(pk__in=self.extent())
+        coming: Any = VM.objects.visible_to(user).filter(pk__in=self.extent)
         return super().get_context_data(coming=coming.select_related("host").order_by("name"), **kwargs)

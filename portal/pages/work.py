@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.http import HttpResponse
 from django.urls import reverse
 
-from jobs.approvals import may_decide, needs_approval
+from jobs.approvals import Work, may_decide, needs_approval
 from jobs.errors import IdempotencyMismatch
 from jobs.operations.registry import operation_named
 from jobs.services import job_submit
@@ -22,16 +25,21 @@ class WorkPage(ServicePage):
 
     operation: str
     target: Any
+    #: What the operation would be asked with when the form is sent as it is first shown, as far as it matters here.
+    usual: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
+    @cached_property
     def extent(self) -> list[int]:
         """Ids of the VMs that work on something else than a VM would be about."""
         return []
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user: Any = self.request.user
-        asked = (user, operation_named(self.operation), self.target, self.extent())
-        needs = needs_approval(*asked)
-        return super().get_context_data(needs_approval=needs, may_break_glass=needs and may_decide(*asked), **kwargs)
+        work = Work(operation_named(self.operation), self.target, self.usual, self.extent)
+        needs = needs_approval(user, work)
+        return super().get_context_data(
+            needs_approval=needs, may_break_glass=needs and may_decide(user, work), **kwargs
+        )
 
     def subject(self) -> str:
         return str(self.target)

@@ -65,9 +65,10 @@ def test_a_drain_is_asked_for_and_an_incomplete_one_refused(estate: Estate, admi
 def drained(estate: Estate) -> tuple[Job, Job]:
     """A drain that has moved one VM and left another."""
     left = {str(estate.foreign.pk): ["device_tied", "a card"]}
+    extent = {str(vm.pk): vm.segment_id for vm in (estate.vm, estate.foreign)}
     job = Job.objects.create(
         operation="host.drain", host=estate.north, target_name="north", requester_name="ada", state=State.FAILED,
-        journal={"extent": [estate.vm.pk, estate.foreign.pk], "left": left}, finished_at=timezone.now(),
+        journal={"extent": extent, "left": left}, finished_at=timezone.now(),
     )  # fmt: skip
     part = make.job(
         estate.vm, by=make.user(), operation="vm.migrate", state=State.SUCCEEDED, parent=job, percent=100,

@@ -104,8 +104,8 @@ def test_a_part_that_ends_during_a_pass_wakes_its_parent_at_once(fleet: Fleet, m
     job = fleet.drain(at_once=1)
     submit, ended = JobContext.submit_part, []
 
-    def submitted_and_done(context: JobContext, *request: Any) -> Job:
-        part = submit(context, *request)
+    def submitted_and_done(context: JobContext, *request: Any, **more: Any) -> Job:
+        part = submit(context, *request, **more)
         if not ended:
             ended.append(part)
             fleet.estate.run(part)
@@ -203,7 +203,7 @@ def test_vms_that_the_asker_does_not_see_are_counted_and_not_named(fleet: Fleet)
     make.grant(person, "maintainer", fleet.estate.segment)
     with pytest.raises(NotAdmitted) as refused:
         fleet.drain(by=person)
-    assert "also runs 1 VM that you do not see" in str(refused.value)
+    assert "also something of others running on it (1 VM)" in str(refused.value)
     assert "web-3" not in str(refused.value)
     job = work(fleet.drain(by=person, unmovable="leave"))
     assert job.state == State.SUCCEEDED, job.error_message

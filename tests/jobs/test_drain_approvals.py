@@ -117,7 +117,8 @@ def test_a_list_that_grew_after_the_approval_is_not_what_was_approved(fleet: Fle
     job = fleet.drain()
     job_approve(actor=second, job=job)
     stranger = make.vm(segment=fleet.estate.segment, host=fleet.host)
-    Job.objects.filter(pk=job.pk).update(journal={"extent": [*job.extent, stranger.pk]})
+    extent = job.journal["extent"] | {str(stranger.pk): stranger.segment_id}
+    Job.objects.filter(pk=job.pk).update(journal={"extent": extent})
     work(job)
     assert (job.state, job.error_code) == (State.FAILED, "changed_after_approval")
     assert not job.parts.exists()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_INTO_A_HOST, MOST_OUT_OF_A_HOST, Route, may_begin
+from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_INTO_A_HOST, MOST_OUT_OF_A_HOST, Caps, Route, Slots
 from jobs.operations.hosts.packing import Guest, Room, pack
 from jobs.operations.hosts.survey import Obstacle
 from jobs.operations.hosts.tries import FINAL, MOST_TRIES, Ended, next_try
@@ -64,25 +64,45 @@ routes = st.lists(
 )
 
 
-@given(routes, routes, st.integers(1, 5))
-def test_what_begins_never_passes_a_cap(wanted, under_way, out):
-    begun = may_begin(wanted, under_way, out_of_a_host=out)
-    assert [route for route in wanted if route in begun] == begun
+def begun_of(wanted: list[Route], under_way: list[Route], caps: Caps) -> list[Route]:
+    """Those of `wanted` that find a slot, in their order."""
+    slots, begun = Slots(caps, under_way), []
+    for route in wanted:
+        if slots.has_one_for(route):
+            slots.take(route)
+            begun.append(route)
+    return begun
+
+
+@given(routes, routes, st.builds(Caps, st.integers(1, 5), st.integers(1, 5), st.integers(1, 8)))
+def test_what_begins_never_passes_a_cap(wanted, under_way, caps):
+    begun = begun_of(wanted, under_way, caps)
     if not begun:
         return
     together = [*under_way, *begun]
-    assert len(together) <= MOST_AT_ONCE
+    assert len(together) <= caps.at_once
     leaving, coming = Counter(r.source for r in together), Counter(r.destination for r in together)
     for route in begun:
-        assert leaving[route.source] <= out
-        assert coming[route.destination] <= MOST_INTO_A_HOST
+        assert leaving[route.source] <= caps.out_of_a_host
+        assert coming[route.destination] <= caps.into_a_host
+
+
+@given(routes, routes)
+def test_nothing_is_held_back_without_a_full_cap(wanted, under_way):
+    begun = begun_of(wanted, under_way, Caps())
+    together = [*under_way, *begun]
+    leaving, coming = Counter(r.source for r in together), Counter(r.destination for r in together)
+    for route in wanted:
+        if route not in begun:
+            full = leaving[route.source] >= MOST_OUT_OF_A_HOST or coming[route.destination] >= MOST_INTO_A_HOST
+            assert full or len(together) >= MOST_AT_ONCE
 
 
 def test_it_begins_as_many_as_the_caps_allow():
     wanted = [Route(number, 1, 10 + number % 3) for number in range(9)]
-    assert len(may_begin(wanted, [])) == MOST_OUT_OF_A_HOST
-    assert len(may_begin(wanted, [], out_of_a_host=5)) == 5
-    assert may_begin(wanted, [Route(90, 1, 20), Route(91, 1, 21)]) == []
+    assert len(begun_of(wanted, [], Caps())) == MOST_OUT_OF_A_HOST
+    assert len(begun_of(wanted, [], Caps(out_of_a_host=5))) == 5
+    assert begun_of(wanted, [Route(90, 1, 20), Route(91, 1, 21)], Caps()) == []
 
 
 def at(seconds: float, code: str = "") -> Ended:

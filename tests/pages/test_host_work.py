@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from inventory.models import ApprovalRule, Host
+from inventory.models import VM, ApprovalRule, Host
 from jobs.models import Job
 from jobs.states import State
 from tests import factories as make
@@ -27,6 +27,11 @@ def drain(client: Client, host: Host, **fields: Any) -> Any:
 def host_job(host: Host, **facts: Any) -> Job:
     known: dict[str, Any] = {"target_name": host.name, "requester_name": "otto", "state": State.WAITING}
     return Job.objects.create(operation="host.drain", host=host, **known | facts)
+
+
+def segments_of(*vms: VM) -> dict[str, int | None]:
+    """As a job journals what it is about."""
+    return {str(vm.pk): vm.segment_id for vm in vms}
 
 
 def test_the_form_shows_where_each_vm_would_go_and_what_cannot(operator: Client, estate: Estate) -> None:
@@ -74,7 +79,7 @@ def test_the_job_shows_each_vm_on_its_host(operator: Client, estate: Estate) -> 
     stays = make.vm("ledger-stays", segment=estate.ledger, host=estate.north)
     waits = make.vm("ledger-waits", segment=estate.ledger, host=estate.north)
     left = {str(stays.pk): ["device_tied", "a card cannot leave"]}
-    extent = [estate.vm.pk, moved.pk, stays.pk, waits.pk]
+    extent = segments_of(estate.vm, moved, stays, waits)
     job = host_job(estate.north, journal={"extent": extent, "left": left}, progress={"moved": 1, "to_go": 3})
     by, to = make.user(), {"destination": estate.south.pk, "destination_name": "south-1"}
     migration: dict[str, Any] = {"by": by, "operation": "vm.migrate", "params": to, "parent": job}
@@ -94,7 +99,7 @@ def test_the_job_shows_each_vm_on_its_host(operator: Client, estate: Estate) -> 
 
 
 def test_who_sees_the_host_and_not_its_vms_sees_how_many(estate: Estate) -> None:
-    job = host_job(estate.north, journal={"extent": [estate.vm.pk, estate.foreign.pk]})
+    job = host_job(estate.north, journal={"extent": segments_of(estate.vm, estate.foreign)})
     keeper = browser(make.user_with("platform-operator", estate.cluster))
     page = seen(keeper.get(reverse("job-detail", args=[job.pk])))
     assert "2 VMs that you do not see are not shown" in page.text
@@ -103,7 +108,7 @@ def test_who_sees_the_host_and_not_its_vms_sees_how_many(estate: Estate) -> None
 
 
 def test_the_live_part_changes_when_a_part_gets_on(operator: Client, estate: Estate) -> None:
-    job = host_job(estate.north, journal={"extent": [estate.vm.pk]})
+    job = host_job(estate.north, journal={"extent": segments_of(estate.vm)})
     part = make.job(
         estate.vm, by=make.user(), operation="vm.migrate", state=State.RUNNING, parent=job,
         params={"destination": estate.south.pk},
@@ -131,7 +136,8 @@ def test_a_host_offers_what_its_state_allows(operator: Client, maintainer: Clien
 
 
 def test_activating_names_who_comes_home(operator: Client, estate: Estate) -> None:
-    Host.objects.filter(pk=estate.south.pk).update(availability=Host.Availability.MAINTENANCE)
+    since = timezone.now()
+    Host.objects.filter(pk=estate.south.pk).update(availability=Host.Availability.MAINTENANCE, unavailable_since=since)
     before = host_job(estate.south, state=State.SUCCEEDED, finished_at=timezone.now())
     make.job(
         estate.vm, by=make.user(), operation="vm.migrate", state=State.SUCCEEDED, parent=before,

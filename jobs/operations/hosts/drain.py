@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from access.actions import Action
 from access.gate import SYSTEM, Actor
-from hypervisor.errors import GuestNotFound
-from inventory.models import Host
-from inventory.services.hosts import host_set_availability
-from inventory.syncing import guests_read
+from hypervisor.errors import GuestNotFound, HypervisorError
+from inventory.models import VM, Host
 from jobs.engine.context import JobContext, Verdict
-from jobs.errors import CancelRequested, NotAdmitted, OperationFailed, RightWithdrawn
+from jobs.errors import NotAdmitted, OperationFailed
+from jobs.models import Job
 from jobs.operations.base import Operation
-from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_OUT_OF_A_HOST, Route
+from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_OUT_OF_A_HOST, Caps, Route
 from jobs.operations.hosts.parts import Parts, facts_read
-from jobs.operations.hosts.survey import Obstacle, Outlook, no_room, outlook, plan_for, rooms_for, survey
+from jobs.operations.hosts.standing import declare, guests_looked, host_of, restore, written
+from jobs.operations.hosts.survey import Obstacle, Outlook, no_room, others_of, outlook, plan_for, rooms_for, survey
 from jobs.operations.migrate.destinations import MIGRATE
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.params import choice, integer, only
 
-SHUTDOWN = "vm.shutdown"
+SHUTDOWN, START = "vm.shutdown", "vm.start"
 #: Reasons told in one sentence; the rest are counted.
 REASONS_TOLD = 5
+#: So often on end there has to be no place for a VM, before it is taken to have none.
+LOOKS_WITHOUT_A_PLACE = 4
+#: Somebody decided against moving it: that is no reason to shut it down.
+DECIDED = frozenset({"cancelled", "rejected", "right_withdrawn", "needs_approval"})
 
 
 class Drain(Operation):
@@ -34,7 +37,10 @@ class Drain(Operation):
     label = "Drain"
     action = Action.OPERATE_HOST
     target_kind = "host"
-    also_bound_by = (MIGRATE,)
+
+    def bound_by(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        shut_down = (SHUTDOWN,) if params.get("unmovable") == "shut_down" else ()
+        return (self.name, MIGRATE, *shut_down)
 
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
         only(params, "unmovable", "at_once", "policy", "bandwidth_mib")
@@ -60,16 +66,16 @@ class Drain(Operation):
 
     def precheck(self, context: JobContext) -> None:
         host = host_of(context)
-        connection = context.on(host)
         with context.step("look", "See what runs on the host") as step:
-            guests_read(host, connection)
+            guests_looked(context, host)
             found = survey(context.actor, host)
-            step.detail = f"{len(found.movable) + len(found.stuck) + found.hidden} VMs run, {len(found.off)} are off"
+            running = len(found.movable) + len(found.stuck) + found.hidden
+            step.detail = f"{running} running, {len(found.off)} off"
         with context.step("ask", "Ask every host whether the VMs can move") as step:
             stuck = _live_obstacles(context, host)
-            step.detail = f"{len(found.movable.keys() - stuck.keys())} can, {len(stuck) + found.hidden} cannot"
-        context.note(left=written(stuck))
-        cannot = len(stuck) + found.hidden
+            cannot = len(stuck) + found.hidden
+            step.detail = f"{len(found.movable.keys() - stuck.keys())} can, {cannot} cannot"
+        context.note(left=written(stuck), was=host.availability)
         everything = Verdict(
             "everything",
             "See that nothing has to stay",
@@ -84,21 +90,20 @@ class Drain(Operation):
         host = host_of(context)
         with context.step("move", "Move the VMs away", shown_at_once=False) as step:
             parts = Parts(context)
-            moved = len(parts.succeeded(MIGRATE))
-            step.detail = f"{vms_words(moved)} moved"
+            step.detail = f"{vms_words(len(parts.succeeded(MIGRATE)))} moved"
             parts.stop_if_asked()
             declare(context, host, Host.Availability.DRAINING)
-            guests_read(host, context.on(host))
-            self._go_on(context, host, parts)
+            guests_looked(context, host)
+            _Pass(context, host, parts).go_on()
             parts.wait_if_unfinished()
 
     def verify(self, context: JobContext) -> None:
         host = host_of(context)
         with context.step("empty", "See that nothing runs on the host any more") as step:
-            guests_read(host, context.on(host))
+            guests_looked(context, host)
             found = survey(SYSTEM, host)
             running = len(found.movable) + len(found.stuck)
-            step.detail = f"{vms_words(running)} run there"
+            step.detail = f"{vms_words(running)} still there"
             if running and context.params["unmovable"] != "leave":
                 raise OperationFailed(
                     "drain_incomplete",
@@ -114,34 +119,76 @@ class Drain(Operation):
         declare(context, host, Host.Availability.MAINTENANCE)
 
     def rollback(self, context: JobContext, error: BaseException) -> str:
-        """What has moved stays where it is. A host that was to be emptied and no longer is takes VMs again."""
-        if not isinstance(error, CancelRequested | RightWithdrawn):
+        """What has moved stays where it is. The host is available for what it was before."""
+        host = restore(context, error)
+        if host is None:
             return ""
-        host = host_of(context)
-        back = partial(host_set_availability, actor=SYSTEM, host=host, to=Host.Availability.ACTIVE, reason=str(error))
-        context.ledger.commit(then=back)
-        moved = len(Parts(context).succeeded(MIGRATE))
-        return f"{host} is active again; {vms_words(moved)} had moved and stay where they are." if moved else ""
+        parts = Parts(context)
+        moved, off = len(parts.succeeded(MIGRATE)), len(parts.succeeded(SHUTDOWN))
+        shut_down = f", and {off} had been shut down" if off else ""
+        return f"{host} is {host.get_availability_display().lower()}; {vms_words(moved)} had moved{shut_down}."
 
-    def _go_on(self, context: JobContext, host: Host, parts: Parts) -> None:
-        """Begin what can begin, and note of everything else whether it is for later or stays."""
-        found = survey(context.actor, host)
-        rooms = rooms_for(context.actor, host)
-        ready = {vm.pk: vm for vm in parts.ready(found.movable.values(), MIGRATE)}
-        plan = plan_for(ready.values(), rooms, parts.barred(rooms))
-        stuck = {pk: vm for pk, (vm, _obstacle) in found.stuck.items()} | {pk: ready[pk] for pk in plan.homeless}
-        stuck |= {pk: found.movable[pk] for pk in parts.left}
-        parts.left |= {pk: obstacle for pk, (_vm, obstacle) in found.stuck.items()}
-        parts.left |= {pk: no_room(context.actor, ready[pk]) for pk in plan.homeless}
-        routes = [Route(pk, host.pk, destination) for pk, destination in plan.places.items()]
-        parts.begin_moves(routes, ready, rooms, out_of_a_host=context.params["at_once"])
-        if context.params["unmovable"] == "shut_down":
-            for vm in parts.ready([vm for vm in stuck.values() if vm.is_running], SHUTDOWN):
-                parts.begin(SHUTDOWN, vm, {})
-        moved, to_go = len(parts.succeeded(MIGRATE)), len(found.movable)
-        context.note(left=written(parts.left))
+
+class _Pass:
+    """One look at a host that is being emptied: what begins now, what waits, what stays."""
+
+    def __init__(self, context: JobContext, host: Host, parts: Parts) -> None:
+        self.context, self.host, self.parts = context, host, parts
+        self.found = survey(context.actor, host)
+        self.rooms = rooms_for(context.actor, host)
+        self.ready = {vm.pk: vm for vm in parts.ready(self.found.movable.values(), MIGRATE)}
+
+    def go_on(self) -> None:
+        """Begin what can begin; once nothing is under way any more, decide about what has no place."""
+        plan = plan_for(self.ready.values(), self.rooms, self.parts.barred(self.rooms))
+        routes = [Route(pk, self.host.pk, destination) for pk, destination in plan.places.items()]
+        caps = Caps(out_of_a_host=self.context.params["at_once"])
+        self.parts.begin_moves(routes, self.ready, self.rooms, caps)
+        given_up = {pk: self.found.movable[pk] for pk in self.parts.left}
+        given_up |= {pk: vm for pk, (vm, _obstacle) in self.found.stuck.items()}
+        self.parts.left |= {pk: obstacle for pk, (_vm, obstacle) in self.found.stuck.items()}
+        given_up |= self._without_a_place(plan.homeless)
+        if self.context.params["unmovable"] == "shut_down":
+            self._shut_down(given_up.values())
+        if _is_coming(self.host):
+            self.parts.look_again()  # it was queued before the host took no VMs any more; it may yet arrive
+        self._tell()
+
+    def _without_a_place(self, homeless: frozenset[int]) -> dict[int, VM]:
+        """Those for which there was no place for several looks on end, with nothing under way and on fresh figures: a
+        host that does not answer for a moment costs nobody its run.
+        """
+        before: dict[str, int] = self.context.job.journal.get("homeless", {})
+        looks = {pk: before.get(str(pk), 0) + 1 for pk in homeless}
+        if self.parts.is_going_on or not homeless:
+            return {}
+        self.context.note(homeless={str(pk): count for pk, count in looks.items()})
+        given_up = {pk for pk, count in looks.items() if count >= LOOKS_WITHOUT_A_PLACE}
+        if homeless - given_up:
+            for host in others_of(self.host):
+                facts_read(self.context, host)
+            self.parts.look_again()
+        self.parts.left |= {pk: no_room(self.context.actor, self.ready[pk]) for pk in given_up}
+        return {pk: self.ready[pk] for pk in given_up}
+
+    def _shut_down(self, vms: Iterable[VM]) -> None:
+        wanted = [vm for vm in vms if vm.is_running and self.parts.left[vm.pk].code not in DECIDED]
+        for vm in self.parts.ready(wanted, SHUTDOWN):
+            self.parts.begin(SHUTDOWN, vm, {})
+
+    def _tell(self) -> None:
+        moved, to_go = len(self.parts.succeeded(MIGRATE)), len(self.found.movable)
         percent = 100 * moved // (moved + to_go) if moved + to_go else 0
-        context.progress("draining", percent, shown_at_once=False, moved=moved, to_go=to_go, left=len(parts.left))
+        facts = {"moved": moved, "to_go": to_go, "left": len(self.parts.left)}
+        self.context.note(left=written(self.parts.left))
+        self.context.progress("draining", percent, shown_at_once=False, **facts)
+
+
+def _is_coming(host: Host) -> bool:
+    """Whether a job that was accepted earlier may still bring or start a VM here."""
+    active = Job.objects.active()
+    moves = active.filter(operation=MIGRATE, params__destination=host.pk)
+    return moves.exists() or active.filter(operation=START, vm__host=host).exists()
 
 
 def _refuse_incomplete(found: Outlook) -> None:
@@ -150,7 +197,7 @@ def _refuse_incomplete(found: Outlook) -> None:
         return
     reasons = [obstacle.why for _vm, obstacle in found.stuck.values()]
     if found.survey.hidden:
-        reasons.append(f"It also runs {vms_words(found.survey.hidden)} that you do not see.")
+        reasons.append(f"There is also something of others running on it ({vms_words(found.survey.hidden)}).")
     shown = " ".join(reasons[:REASONS_TOLD])
     more = f" And {len(reasons) - REASONS_TOLD} more." if len(reasons) > REASONS_TOLD else ""
     raise NotAdmitted("drain_incomplete", f"{found.survey.host} would not become empty. {shown}{more}")
@@ -158,36 +205,31 @@ def _refuse_incomplete(found: Outlook) -> None:
 
 def _live_obstacles(context: JobContext, host: Host) -> dict[int, Obstacle]:
     """What speaks against the plan, by the hosts themselves: the checks that each migration makes again."""
-    for room in rooms_for(context.actor, host).values():
-        facts_read(context, room)
+    for other in others_of(host):
+        facts_read(context, other)
     found = outlook(context.actor, host)
     cannot = {pk: obstacle for pk, (_vm, obstacle) in found.stuck.items()}
-    for vm, destination in found.moves:
-        try:
-            facts = read_facts(vm, host, destination, context.on(host), context.on(destination))
-        except GuestNotFound:
-            continue  # it has just gone
-        failed = next((verdict for verdict in verdicts(facts) if not verdict.holds), None)
-        if failed is not None:
-            cannot[vm.pk] = Obstacle(failed.code, failed.why)
+    for number, (vm, destination) in enumerate(found.moves):
+        context.check_cancel()
+        context.progress("checking", 0, checked=number, to_check=len(found.moves))
+        obstacle = _asked(context, vm, host, destination)
+        if obstacle is not None:
+            cannot[vm.pk] = obstacle
     return cannot
 
 
-def host_of(context: JobContext) -> Host:
-    host: Host = Host.objects.select_related("cluster").get(jobs=context.job)
-    return host
-
-
-def declare(context: JobContext, host: Host, to: Host.Availability) -> None:
-    """Say what the host is available for from now on, if the job is still this worker's. Raises Fenced, Refused."""
-    if host.availability != to:
-        context.ledger.commit(then=partial(host_set_availability, actor=context.actor, host=host, to=to))
-
-
-def written(left: Mapping[int, Obstacle]) -> dict[str, list[str]]:
-    """As it is journalled."""
-    return {str(pk): [obstacle.code, obstacle.why] for pk, obstacle in sorted(left.items())}
+def _asked(context: JobContext, vm: VM, host: Host, destination: Host) -> Obstacle | None:
+    """The first thing that one VM's hosts say against its move."""
+    try:
+        facts = read_facts(vm, host, destination, context.on(host), context.on(destination))
+    except GuestNotFound:
+        return None  # it has just gone
+    except HypervisorError as error:
+        return Obstacle(error.code, f"{vm} could not be asked about: {error}")
+    failed = next((verdict for verdict in verdicts(facts) if not verdict.holds), None)
+    return Obstacle(failed.code, failed.why) if failed is not None else None
 
 
 def vms_words(count: int) -> str:
+    """So many VMs, in words."""
     return f"{count} VM" if count == 1 else f"{count} VMs"

@@ -7,12 +7,21 @@ cluster): more of them at a time share the link, so that each takes longer and f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 MOST_OUT_OF_A_HOST = 2
 MOST_INTO_A_HOST = 2
 MOST_AT_ONCE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What a job allows itself; `at_once` is for everybody."""
+
+    out_of_a_host: int = MOST_OUT_OF_A_HOST
+    into_a_host: int = MOST_INTO_A_HOST
+    at_once: int = MOST_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +33,27 @@ class Route:
     destination: int
 
 
-def may_begin(
-    wanted: Iterable[Route],
-    under_way: Sequence[Route],
-    *,
-    out_of_a_host: int = MOST_OUT_OF_A_HOST,
-    into_a_host: int = MOST_INTO_A_HOST,
-) -> list[Route]:
-    """Those of `wanted`, in their order, that can begin beside what is under way without a cap being passed."""
-    leaving = Counter(route.source for route in under_way)
-    coming = Counter(route.destination for route in under_way)
-    total = len(under_way)
-    begun = []
-    for route in wanted:
-        if total >= MOST_AT_ONCE:
-            break
-        if leaving[route.source] >= out_of_a_host or coming[route.destination] >= into_a_host:
-            continue
-        leaving[route.source] += 1
-        coming[route.destination] += 1
-        total += 1
-        begun.append(route)
-    return begun
+class Slots:
+    """The places for migrations that are left beside what is under way."""
+
+    def __init__(self, caps: Caps, under_way: Iterable[Route]) -> None:
+        self._caps = caps
+        self._leaving: Counter[int] = Counter()
+        self._coming: Counter[int] = Counter()
+        self._taken = 0
+        for route in under_way:
+            self.take(route)
+
+    def take(self, route: Route) -> None:
+        """Count a migration as under way."""
+        self._leaving[route.source] += 1
+        self._coming[route.destination] += 1
+        self._taken += 1
+
+    def has_one_for(self, route: Route) -> bool:
+        """Whether one more can begin without a cap being passed."""
+        return (
+            self._taken < self._caps.at_once
+            and self._leaving[route.source] < self._caps.out_of_a_host
+            and self._coming[route.destination] < self._caps.into_a_host
+        )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.utils import timezone
 
-from access.errors import Refused
+from access.errors import NotVisible, Refused
 from hypervisor.errors import HypervisorError
-from inventory.models import VM, Host
+from inventory.models import VM, Cluster, Host
 from inventory.syncing import host_facts_read, host_unreachable
 from jobs.engine.context import JobContext
 from jobs.errors import CancelRequested, NotAdmitted, RightWithdrawn, TargetBusy, WaitForParts
 from jobs.models import Job
-from jobs.operations.hosts.pace import Route, may_begin
+from jobs.operations.hosts.pace import Caps, Route, Slots
 from jobs.operations.hosts.survey import Obstacle, not_allowed
 from jobs.operations.hosts.tries import Ended, next_try
 from jobs.operations.migrate.destinations import MIGRATE
@@ -26,6 +27,12 @@ from jobs.states import State
 SOONEST, LATEST = timedelta(seconds=3), timedelta(seconds=30)
 #: What may be otherwise a moment later: the plan was made on figures that have changed since.
 PASSING = frozenset({"memory_short", "host_offline", "host_in_maintenance", "already_there", "no_destination"})
+#: A VM that was put off so often for something passing is given up.
+MOST_PUT_OFF = 5
+
+
+class SlotTaken(Exception):
+    """Another job has begun a migration since this pass counted what is under way."""
 
 
 class Parts:
@@ -34,7 +41,8 @@ class Parts:
     def __init__(self, context: JobContext) -> None:
         self.context = context
         self._of: dict[int, list[Job]] = {}
-        self.rows = list(context.job.parts.select_related("vm").order_by("created_at", "id"))
+        unread = ("journal", "result", "progress", "traceback")
+        self.rows = list(context.job.parts.select_related("vm").defer(*unread).order_by("created_at", "id"))
         for row in self.rows:
             self._of.setdefault(row.vm_id or 0, []).append(row)
         self.under_way = {row.vm_id: row for row in self.rows if not row.is_over}
@@ -46,6 +54,11 @@ class Parts:
     def ended(self) -> int:
         """How many are over."""
         return sum(row.is_over for row in self.rows)
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether a part is under way, or something is to be done later."""
+        return bool(self.under_way or self._begun or self._later)
 
     def succeeded(self, operation: str) -> list[Job]:
         """The parts of that kind that did what they were to do."""
@@ -102,46 +115,68 @@ class Parts:
                 failed.setdefault(row.vm_id, set()).add(row.params["destination"])
         return {vm: hosts for vm, hosts in failed.items() if rooms.keys() - hosts}
 
-    def begin_moves(self, routes: list[Route], vms: Mapping[int, VM], hosts: Mapping[int, Host], **caps: int) -> None:
-        """Have as many of these migrations begun as the caps of `may_begin` allow, on fresh figures of their
-        destinations.
+    def begin_moves(
+        self, routes: Iterable[Route], vms: Mapping[int, VM], hosts: Mapping[int, Host], caps: Caps
+    ) -> None:
+        """Have as many of these migrations begun as the caps allow, on fresh figures of their destinations. One that is
+        not accepted takes nobody's place.
         """
-        begun = may_begin(routes, _all_under_way(), **caps)
-        for key in sorted({route.destination for route in begun}):
-            facts_read(self.context, hosts[key])
+        slots, read, held_back = Slots(caps, all_under_way()), set(), False
         params = {name: self.context.params[name] for name in ("policy", "bandwidth_mib")}
-        for route in begun:
-            self.begin(MIGRATE, vms[route.guest], params | {"destination": route.destination})
-        if len(begun) < len(routes) and not self.under_way and not self._begun:
-            self._look_again()  # else the end of one of these is when to look
+        for route in routes:
+            if not slots.has_one_for(route):
+                held_back = True
+                continue
+            if route.destination not in read:
+                read.add(route.destination)
+                facts_read(self.context, hosts[route.destination])
+            asked = params | {"destination": route.destination}
+            if self.begin(MIGRATE, vms[route.guest], asked, caps=caps, route=route):
+                slots.take(route)
+        if held_back and not self.under_way and not self._begun:
+            self.look_again()  # else the end of one of these is when to look
 
-    def begin(self, operation: str, vm: VM, params: Mapping[str, Any]) -> None:
-        """Submit one part, or note why not."""
+    def begin(
+        self, operation: str, vm: VM, params: Mapping[str, Any], *, caps: Caps | None = None, route: Route | None = None
+    ) -> bool:
+        """Submit one part, or note why not. Returns whether it was accepted."""
         context = self.context
+        still_free = partial(_claim_slot, caps, route) if caps and route else None
         try:
-            context.submit_part(operation, vm, params)
-        except TargetBusy:
-            self._look_again()
+            context.submit_part(operation, vm, params, first=still_free)
+        except (TargetBusy, SlotTaken):
+            self.look_again()
         except NotAdmitted as error:
-            if error.code in PASSING:
-                self._look_again()
-            else:
-                self.left[vm.pk] = Obstacle(error.code, str(error))
+            self._put_off(vm, Obstacle(error.code, str(error)))
         except Refused as error:
-            self.left[vm.pk] = not_allowed(context.actor, error.action, vm)
+            on = vm if isinstance(error, NotVisible) else error.target
+            self.left[vm.pk] = not_allowed(context.actor, error.action, on)
         else:
             self._begun += 1
             self.left.pop(vm.pk, None)
+            return True
+        return False
 
     def wait_if_unfinished(self) -> None:
         """Raise WaitForParts unless everything is done or given up."""
-        if self.under_way or self._begun or self._later:
+        if self.is_going_on:
             raise WaitForParts(ended=self.ended, until=min(self._later, default=None))
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
+        """Come back after a while, also if no part ends meanwhile."""
         now = timezone.now()
         lasted = now - (self.context.job.started_at or now)
         self._later.append(now + min(max(lasted / 10, SOONEST), LATEST))
+
+    def _put_off(self, vm: VM, obstacle: Obstacle) -> None:
+        """Give a VM up, or, for what may pass, only if it has been put off often enough."""
+        counts: dict[str, int] = self.context.job.journal.get("put_off", {})
+        count = counts.get(str(vm.pk), 0) + 1
+        if obstacle.code not in PASSING or count >= MOST_PUT_OFF:
+            self.left[vm.pk] = obstacle
+            return
+        self.context.note(put_off=counts | {str(vm.pk): count})
+        self.look_again()
 
 
 def facts_read(context: JobContext, host: Host) -> bool:
@@ -154,12 +189,19 @@ def facts_read(context: JobContext, host: Host) -> bool:
     return True
 
 
-def _ended(row: Job) -> Ended:
-    at = row.finished_at or timezone.now()
-    return Ended(at) if row.state == State.SUCCEEDED else Ended(at, row.error_code or row.state, row.error_message)
-
-
-def _all_under_way() -> list[Route]:
+def all_under_way() -> list[Route]:
     """Every migration that is queued or under way, whoever asked for it."""
     moving = Job.objects.active().filter(operation=MIGRATE)
     return [Route(*facts) for facts in moving.values_list("vm", "vm__host", "params__destination")]
+
+
+def _claim_slot(caps: Caps, route: Route) -> None:
+    """Count again, in the transaction that takes the slot and one such at a time in a cluster. Raises SlotTaken."""
+    Cluster.objects.select_for_update().get(hosts=route.destination)
+    if not Slots(caps, all_under_way()).has_one_for(route):
+        raise SlotTaken
+
+
+def _ended(row: Job) -> Ended:
+    at = row.finished_at or timezone.now()
+    return Ended(at) if row.state == State.SUCCEEDED else Ended(at, row.error_code or row.state, row.error_message)

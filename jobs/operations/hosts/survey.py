@@ -64,9 +64,9 @@ def survey(actor: Actor, host: Host) -> Survey:
     return Survey(host, movable, stuck, off, hidden=running - len(movable) - len(stuck))
 
 
-def not_allowed(actor: Actor, action: Action, vm: VM) -> Obstacle:
-    """For a VM on which the asker may not do that."""
-    return Obstacle("not_allowed", f"{actor.username} does not hold the right “{action.label}” on {vm}.")
+def not_allowed(actor: Actor, action: Action, on: Any) -> Obstacle:
+    """For a VM, or a host that it was to go to, on which the asker may not do that."""
+    return Obstacle("not_allowed", f"{actor.username} does not hold the right “{action.label}” on {on}.")
 
 
 def _obstacle(vm: VM, host: Host) -> Obstacle | None:
@@ -90,6 +90,11 @@ def rooms_for(actor: Actor, host: Host) -> dict[int, Host]:
     hosts: Any = Host.objects.all() if isinstance(actor, System) else Host.objects.visible_to(actor, Action.PLACE)
     found = hosts.taking_vms().filter(cluster=host.cluster_id).exclude(pk=host.pk).select_related("cluster")
     return {room.pk: room for room in found}
+
+
+def others_of(host: Host) -> list[Host]:
+    """The other hosts of the cluster that would take VMs, those that did not answer lately included."""
+    return list(Host.objects.filter(cluster=host.cluster_id, availability__in=Host.TAKING_VMS).exclude(pk=host.pk))
 
 
 def plan_for(

@@ -86,6 +86,7 @@ def read_facts(
 def verdicts(facts: Facts) -> list[Verdict]:
     """All checks, cheap ones first."""
     return [
+        taking(facts),
         identity(facts),
         name_free(facts),
         steady(facts),
@@ -97,6 +98,17 @@ def verdicts(facts: Facts) -> list[Verdict]:
         networks(facts),
         capacity(facts),
     ]
+
+
+def taking(facts: Facts) -> Verdict:
+    """The destination takes VMs; it did when this was asked for."""
+    return Verdict(
+        "taking",
+        "See that the destination takes VMs",
+        not facts.destination.in_maintenance,
+        "host_in_maintenance",
+        f"{facts.destination} is in maintenance by now and takes no VMs.",
+    )
 
 
 def identity(facts: Facts) -> Verdict:

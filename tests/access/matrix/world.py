@@ -200,7 +200,7 @@ def _drain(host: Host, vms: list[VM], word: str) -> Job:
     return Job.objects.create(
         operation="host.drain", host=host, target_name=host.name, requester_name="system", state=State.FAILED,
         params={"unmovable": "leave"}, result={"moved": 0, "left": 2}, finished_at=timezone.now(),
-        journal={"extent": [vm.pk for vm in vms], "left": left},
+        journal={"extent": {str(vm.pk): vm.segment_id for vm in vms}, "left": left},
     )  # fmt: skip
 
 
