@@ -145,7 +145,8 @@ def _take_up_later(context: JobContext, why: str) -> None:
     job = context.job
     now = timezone.now()
     if now - _unknown_since(context, now) > GIVE_UP_AFTER or job.attempts > MOST_ATTEMPTS:
-        message = f"The outcome could not be established: {why} Look at the VM on its hosts before working on it."
+        what = "the VM on its hosts" if job.vm_id else "the host and its VMs"
+        message = f"The outcome could not be established: {why} Look at {what} before working on it."
         end = {"error_code": "outcome_unknown", "error_message": message, "phase": "done"}
         _release(context, State.FAILED, reason=message, **end)
         return

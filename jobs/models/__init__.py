@@ -2,6 +2,7 @@
 
 from jobs.models.approvals import Approval, BrokenGlass
 from jobs.models.controls import Control
+from jobs.models.curves import Curve
 from jobs.models.jobs import Job, JobLock, Step
 
-__all__ = ["Approval", "BrokenGlass", "Control", "Job", "JobLock", "Step"]
+__all__ = ["Approval", "BrokenGlass", "Control", "Curve", "Job", "JobLock", "Step"]

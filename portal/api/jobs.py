@@ -18,7 +18,8 @@ from inventory.models import VM, Cluster, Host
 from jobs.approvals import job_approve, job_reject
 from jobs.controls import control_ask
 from jobs.errors import InvalidRequest, NotAdmitted
-from jobs.models import Approval, Control, Job, Step
+from jobs.models import Approval, Control, Curve, Job, Step
+from jobs.operations.migrate.destinations import MIGRATE
 from jobs.operations.registry import OPERATIONS
 from jobs.services import job_cancel, job_submit
 from jobs.states import State
@@ -148,14 +149,23 @@ class JobDetailSerializer(JobSerializer):
     """A job with its steps and its result."""
 
     controls = ControlSerializer(many=True)
+    curve = serializers.SerializerMethodField(
+        help_text="Of a migration: rows of seconds since it began, bytes left, bytes a second that the link carries and "
+        "that the guest writes, the allowed pause in ms, and the slowing down in per cent. Else empty."
+    )
 
     steps = StepSerializer(many=True)
     result = serializers.DictField()
     vms = serializers.SerializerMethodField(help_text="Of work on a host: what becomes of each VM. Else null.")
 
     class Meta(JobSerializer.Meta):
-        fields = [*JobSerializer.Meta.fields, "steps", "result", "vms", "controls"]
+        fields = [*JobSerializer.Meta.fields, "steps", "result", "vms", "controls", "curve"]
         read_only_fields = fields
+
+    @extend_schema_field({"type": "array", "items": {"type": "array", "items": {"type": "number"}}})
+    def get_curve(self, job: Job) -> list[list[float]]:
+        curve = Curve.objects.filter(job=job).first() if job.operation == MIGRATE else None
+        return curve.points if curve is not None else []
 
     @extend_schema_field(RosterSerializer(allow_null=True))
     def get_vms(self, job: Job) -> dict[str, Any] | None:

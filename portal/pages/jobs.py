@@ -14,7 +14,7 @@ from django_htmx.http import HTMX_STOP_POLLING
 from access import gate
 from access.actions import Action
 from inventory.models import VM
-from jobs.models import Job
+from jobs.models import Curve, Job
 from jobs.operations.migrate.destinations import MIGRATE
 from jobs.operations.registry import operation_named
 from jobs.roster import roster
@@ -28,6 +28,7 @@ from portal.pages.forms.base import PortalForm
 from portal.pages.forms.job_filter import JobFilter
 from portal.pages.host_picture import picture
 from portal.pages.job_stages import announcement, is_post_copy, stages
+from portal.pages.migration_chart import Chart, chart
 
 _RELATED = ("vm", "host", "cluster", "requested_by", "approval__decided_by", "broken_glass__acknowledged_by")
 
@@ -71,11 +72,18 @@ def shown(job: Job, user: Any) -> dict[str, Any]:
         "announcement": announcement(job),
         "seen": seen_mark(job),
         "may_cancel": may_cancel(job, user),
+        "chart": _chart(job),
         "controls": list(job.controls.all()) if job.operation == MIGRATE else [],
         "offered": job_controls.offered(job) if job.operation == MIGRATE and may_cancel(job, user) else [],
         "may_repeat": job.vm is not None and gate.can(user, operation_named(job.operation).action, job.vm),
         "may_decide": may_decide(job, user),
     }
+
+
+def _chart(job: Job) -> Chart | None:
+    """The course of a migration, once there is enough of it."""
+    curve = Curve.objects.filter(job=job).first() if job.operation == MIGRATE else None
+    return chart(curve.points) if curve is not None else None
 
 
 def may_cancel(job: Job, user: Any) -> bool:

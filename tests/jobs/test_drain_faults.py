@@ -165,7 +165,7 @@ def test_a_full_destination_is_waited_for_while_something_moves(fleet: Fleet) ->
     job = fleet.drain(unmovable="shut_down", at_once=1)
     fleet.estate.run(job)
     Host.objects.filter(name="right").update(memory_free_mib=1300)
-    passes(fleet, job, 2)
+    passes(fleet, job, 6)
     assert not job.parts.filter(operation="vm.shutdown").exists()
     work(job)
     assert (job.state, job.result["shut_down"]) == (State.SUCCEEDED, 0)

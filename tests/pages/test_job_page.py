@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from access.models import Grant
 from audit.models import AuditEvent
-from jobs.models import Job, Step
+from jobs.models import Control, Curve, Job, Step
 from jobs.states import State
 from tests import factories as make
 from tests.pages.conftest import HTMX, Estate, seen
@@ -266,3 +267,64 @@ def test_jobs_are_filtered_and_paged(viewer: Client, estate: Estate, job: Job) -
     assert count(vm=estate.vm.pk) == 56
     assert count(vm=estate.foreign.pk) == count(state="nonsense") == count(operation="vm.start") == 0
     assert len(viewer.get(reverse("job-list"), {"page": 2}).context["object_list"]) == 6
+
+
+# A migration under way can be changed
+
+
+def test_the_controls_are_offered_to_who_may_migrate_while_it_can_be_changed(
+    maintainer: Client, viewer: Client, job: Job
+) -> None:
+    page, control = reverse("job-detail", args=[job.pk]), "job-control"
+    links = [reverse(control, args=[job.pk, verb]) for verb in ("set-bandwidth", "force-completion", "start-post-copy")]
+    assert [link in seen(maintainer.get(page)).links for link in links] == [True, True, False]  # not armed
+    assert not any(link in seen(viewer.get(page)).links for link in links)
+    Job.objects.filter(pk=job.pk).update(params=job.params | {"policy": "assured"})
+    assert links[2] in seen(maintainer.get(page)).links
+    Job.objects.filter(pk=job.pk).update(phase="stop-and-copy")
+    assert not any(link in seen(maintainer.get(page)).links for link in links)
+
+
+def test_completing_says_how_long_the_guest_would_stand_still(maintainer: Client, job: Job) -> None:
+    address = reverse("job-control", args=[job.pk, "force-completion"])
+    assert "it stands still for about 31 s" in seen(maintainer.get(address)).text
+    assert maintainer.post(address).status_code == 302
+    wish = Control.objects.get(job=job)
+    assert (wish.verb, wish.outcome) == ("force_completion", "waiting")
+    assert "mara: Complete now, waits for the worker" in seen(maintainer.get(reverse("job-detail", args=[job.pk]))).text
+
+
+def test_a_new_bandwidth_is_a_number(maintainer: Client, job: Job) -> None:
+    address = reverse("job-control", args=[job.pk, "set-bandwidth"])
+    assert maintainer.post(address, {"value": "much"}).status_code == 400
+    assert maintainer.post(address, {"value": "250"}).status_code == 302
+    assert Control.objects.get(job=job).value == 250
+    assert maintainer.get(reverse("job-control", args=[job.pk, "explode"])).status_code == 404
+
+
+def test_the_course_is_drawn_once_there_is_one(maintainer: Client, job: Job) -> None:
+    page = reverse("job-detail", args=[job.pk])
+    assert maintainer.get(page).context["chart"] is None
+    rows = [[second, (8 - second) * 2**30, 100 * 2**20, 50 * 2**20, 300, 0] for second in range(8)]
+    Curve.objects.create(job=job, points=rows)
+    found = maintainer.get(page)
+    assert "what was left fell from 8 GiB to 1 GiB" in found.content.decode()
+    drawn = found.context["chart"].left.split()
+    assert (drawn[0], drawn[-1]) == ("0.0,0.0", "600.0,105.0")
+
+
+def test_a_preview_is_asked_for_by_its_own_button_and_tells_what_it_found(maintainer: Client, estate: Estate) -> None:
+    form = {"key": str(uuid4()), "policy": "gentle", "look_first": "1"}
+    assert maintainer.post(reverse("vm-migrate", args=[estate.vm.pk]), form).status_code == 302
+    preview = Job.objects.get()
+    assert preview.operation == "vm.migrate_preview"
+    result: dict[str, Any] = {
+        "source": "north-1", "destination": "south-1", "would_begin": False, "snapshots": 2, "seconds": None,
+        "refused": [{"code": "network_missing", "message": "south-1 has no network br-acct."}],
+        "ends": False, "sentence": "The guest writes more than the link carries.",
+    }  # fmt: skip
+    Job.objects.filter(pk=preview.pk).update(state=State.SUCCEEDED, result=result)
+    page = seen(maintainer.get(reverse("job-detail", args=[preview.pk])))
+    assert "A migration to south-1 would be refused. south-1 has no network br-acct." in page.text
+    assert "The guest writes more than the link carries." in page.text
+    assert reverse("vm-migrate", args=[estate.vm.pk]) in page.links

@@ -18,6 +18,7 @@ from hypervisor.types import Activity, EventKind, GuestEvent, MigrationProgress
 from inventory.models import Host
 from jobs.models import Control
 from jobs.operations.migrate.convergence import Do, Policy, Sample, low_water_percent, next_move
+from jobs.operations.migrate.drawing import Course
 from jobs.operations.migrate.obeying import ANY_PAUSE_MS, Obedience
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 READ_EVERY = 0.1
 #: An abort that the hypervisor has not followed within this time is asked for again.
 ABORT_AGAIN_AFTER = 10.0
+#: The points of its picture are written so often, in seconds.
+COURSE_SAVED_EVERY = 1.0
 #: A migration that was told to complete whatever the pause is left alone for so long, in seconds.
 SWITCHES_WITHIN = 60.0
 
@@ -115,6 +118,8 @@ class Monitor:
         self._abort_asked: float | None = None
         self._forced_at: float | None = None
         self._obedience = Obedience(context, source)
+        self._course = Course(context.job)
+        self._course_saved = 0.0
 
     def follow(self, ended: threading.Event) -> None:
         """Until `ended` is set (the call came back) or, without a call of ours, until the source has no such job any
@@ -123,12 +128,14 @@ class Monitor:
         while not ended.wait(READ_EVERY):
             if self.read():
                 self._react()
+        self._keep_course(at_once=True)
 
     def adopt(self) -> None:
         """Follow a migration that an earlier worker started: until the source has no such job any more."""
         while self.read():
             self._react()
             time.sleep(READ_EVERY)
+        self._keep_course(at_once=True)
 
     def _react(self) -> None:
         """After a reading: what people ask for, what the policy says, and a cancel."""
@@ -170,6 +177,8 @@ class Monitor:
         self.last = progress
         if progress.memory_total_bytes:
             self._sample(progress)
+            self._course.add(progress, self.downtime_ms)
+            self._keep_course()
         self._show()
         return True
 
@@ -185,6 +194,13 @@ class Monitor:
                 dirty_bps=progress.dirty_bps,
             )
         )
+
+    def _keep_course(self, *, at_once: bool = False) -> None:
+        """Write down the picture's points once in a while, and at the end."""
+        now = time.monotonic()
+        if at_once or now - self._course_saved >= COURSE_SAVED_EVERY:
+            self._course_saved = now
+            self.context.ledger.commit(then=self._course.save)
 
     @property
     def phase(self) -> str:
