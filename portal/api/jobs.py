@@ -150,8 +150,8 @@ class JobDetailSerializer(JobSerializer):
 
     controls = ControlSerializer(many=True)
     curve = serializers.SerializerMethodField(
-        help_text="Of a migration: rows of seconds since it began, bytes left, bytes a second that the link carries and "
-        "that the guest writes, the allowed pause in ms, and the slowing down in per cent. Else empty."
+        help_text="Of a migration: rows of seconds since it began, bytes left, bytes a second that the link carries "
+        "and that the guest writes, the allowed pause in ms, and the slowing down in per cent. Else empty."
     )
 
     steps = StepSerializer(many=True)

@@ -15,8 +15,8 @@ LEAST_POINTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Lines as SVG takes them. `fits` is what could be sent within the allowed pause: where what is left falls below it,
-    the guest is stopped for the switch.
+    """Lines as SVG takes them. `fits` is what could be sent within the allowed pause: where what is left falls below
+    it, the guest is stopped for the switch.
     """
 
     left: str
@@ -39,18 +39,17 @@ def chart(points: Sequence[Sequence[float]]) -> Chart | None:
     span = ended - began
 
     def line(values: Sequence[float], top: float) -> str:
-        places = zip(points, values, strict=True)
-        return " ".join(
-            f"{WIDTH * (point[0] - began) / span:.1f},{HEIGHT * (1 - min(value, top) / top):.1f}"
-            for point, value in places
-        )
+        across = [WIDTH * (point[0] - began) / span for point in points]
+        down = [HEIGHT * (1 - min(value, top) / top) for value in values]
+        return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
 
     fits = [point[2] * point[4] / 1000 for point in points]
     last = points[-1]
+    before, after = size_words(int(points[0][1])), size_words(int(last[1]))
+    carried, written = (size_words(int(max(point[place] for point in points))) for place in (2, 3))
     summary = (
-        f"In {length_words(span)}, what was left fell from {size_words(int(points[0][1]))} to {size_words(int(last[1]))}; "
-        f"the link carried up to {size_words(int(max(point[2] for point in points)))}/s, "
-        f"the guest wrote up to {size_words(int(max(point[3] for point in points)))}/s."
+        f"In {length_words(span)}, what was left fell from {before} to {after}; the link carried up to {carried}/s, "
+        f"the guest wrote up to {written}/s."
     )
     return Chart(
         left=line([point[1] for point in points], most),
