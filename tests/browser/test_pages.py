@@ -11,7 +11,7 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from inventory.models import VM
-from jobs.models import Job, Step
+from jobs.models import Control, Curve, Job, Step
 from jobs.states import State
 from tests import factories as make
 from tests.browser.conftest import Visitor
@@ -78,6 +78,28 @@ def three_jobs(vm: Any, busy: Any, person: Any) -> tuple[Any, Any, Any]:
     return live, done, patch
 
 
+def work_on_hosts(host: Any, other: Any, vm: Any, busy: Any, live: Any, person: Any) -> tuple[Any, Any]:
+    """A drain that waits for one part and has left one VM, and a preview of a migration; the live one has a course."""
+    rows = [[second, (9 - second) * 2**28, 2**26, 2**25 * (1 + second % 3), 300, 0] for second in range(9)]
+    Curve.objects.create(job=live, points=rows)
+    Control.objects.create(job=live, verb=Control.Verb.SET_BANDWIDTH, value=200, requester_name="otto")
+    extent = {str(one.pk): one.segment_id for one in (vm, busy)}
+    drain = Job.objects.create(
+        operation="host.drain", host=host, target_name=host.name, requested_by=person, requester_name="otto",
+        state=State.WAITING, started_at=timezone.now(), phase="draining", progress={"moved": 1, "to_go": 2},
+        journal={"extent": extent, "left": {str(vm.pk): ["device_tied", "A card of it cannot leave the host."]}},
+    )  # fmt: skip
+    Job.objects.filter(pk=live.pk).update(
+        parent=drain, params={"destination": other.pk, "destination_name": other.name, "policy": "assured"}
+    )
+    result = {"source": "north-1", "destination": "south-1", "would_begin": True, "refused": [], "snapshots": 2}
+    preview = make.job(
+        vm, by=person, operation="vm.migrate_preview", state=State.SUCCEEDED, finished_at=timezone.now(),
+        result=result | {"ends": False, "sentence": "The guest writes more than the link carries."},
+    )  # fmt: skip
+    return drain, preview
+
+
 @pytest.fixture
 def estate(transactional_db: None) -> dict[str, Any]:
     """An estate with something of everything on its pages."""
@@ -85,7 +107,7 @@ def estate(transactional_db: None) -> dict[str, Any]:
     north = make.host(
         "north-1", cluster=cluster, hypervisor="QEMU", hypervisor_version="7.2.9", networks=["ledger-net"]
     )
-    make.host("south-1", cluster=cluster)
+    south = make.host("south-1", cluster=cluster)
     make.host("west-1", cluster=cluster, connection="unreachable", connection_error="Connection timed out.")
     ledger, payroll = make.segment("Ledger", networks=["ledger-net"]), make.segment("Payroll", networks=["payroll-net"])
     now = timezone.now()
@@ -104,7 +126,9 @@ def estate(transactional_db: None) -> dict[str, Any]:
     make.grant(team, "owner", ledger)
     busy = make.vm("ledger-busy", segment=ledger, host=north)
     live, done, patch = three_jobs(vm, busy, person)
+    drain, preview = work_on_hosts(north, south, vm, busy, live, person)
     return {
+        "drain": drain, "preview": preview, "resting": make.host("resting-1", availability="maintenance"),
         "vm": vm, "stray": stray, "busy": busy, "live": live, "done": done, "patch": patch,
         "host": north, "segment": ledger, "team": team,
     }  # fmt: skip
@@ -141,6 +165,12 @@ def addresses(estate: dict[str, Any]) -> list[str]:
         reverse("job-detail", args=[estate["done"].pk]),
         reverse("job-detail", args=[estate["patch"].pk]),
         reverse("job-cancel", args=[estate["live"].pk]),
+        reverse("job-detail", args=[estate["drain"].pk]),
+        reverse("job-detail", args=[estate["preview"].pk]),
+        reverse("job-control", args=[estate["live"].pk, "force-completion"]),
+        reverse("job-control", args=[estate["live"].pk, "set-bandwidth"]),
+        reverse("host-drain", args=[estate["host"].pk]),
+        reverse("host-activate", args=[estate["resting"].pk]),
         reverse("host-list"),
         reverse("host-new"),
         reverse("host-detail", args=[estate["host"].pk]),
@@ -170,6 +200,40 @@ def test_every_page_is_accessible_fits_and_keeps_to_the_policy(
         found += visitor.violations()
         assert visitor.overflow() <= 0, address
     assert found == []
+    assert visitor.complaints == []
+
+
+def test_a_running_migration_is_changed_in_a_dialog_from_its_live_page(visit: Any, estate: dict[str, Any]) -> None:
+    visitor: Visitor = visit()
+    visitor.sign_in("otto", PASSWORD)
+    visitor.goto(reverse("job-detail", args=[estate["live"].pk]))
+    page = visitor.page
+    page.get_by_role("link", name="Complete now").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", name="Complete now")).to_be_visible()
+    dialog.get_by_role("button", name="Complete now").click()
+    expect(page.get_by_text("otto: Complete now, waits for the worker")).to_be_visible()
+    assert estate["live"].controls.get(verb="force_completion").requester_name == "otto"
+    assert visitor.complaints == []
+
+
+def test_a_host_is_drained_from_its_page(visit: Any, estate: dict[str, Any]) -> None:
+    host = make.host("east-1", cluster=estate["host"].cluster)
+    vm = make.vm("ledger-east", segment=estate["segment"], host=host)
+    visitor: Visitor = visit()
+    visitor.sign_in("otto", PASSWORD)
+    visitor.goto(reverse("host-detail", args=[host.pk]))
+    page = visitor.page
+    page.get_by_role("link", name="Drain", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("row", name="ledger-east")).to_contain_text("north-1")
+    dialog.get_by_role("button", name="Drain").click()
+    page.wait_for_url("**/jobs/**")
+    expect(page.get_by_role("heading", name="Drain east-1")).to_be_visible()
+    block = page.get_by_role("region", name="east-1").get_by_role("listitem")
+    expect(block).to_contain_text("ledger-east")
+    expect(block).to_contain_text("waits")
+    assert Job.objects.get(host=host).extent == [vm.pk]
     assert visitor.complaints == []
 
 
