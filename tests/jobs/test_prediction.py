@@ -26,6 +26,8 @@ def test_a_quiet_guest_is_sent_once() -> None:
     assert (foretold.ends, foretold.seconds) == (True, 10.2)
     assert foretold.pause_ms is not None
     assert foretold.pause_ms <= 500
+    assert "writes less than 1 MiB/s" in foretold.sentence
+    assert "in one pass" in foretold.sentence
 
 
 def test_each_pass_sends_what_was_written_during_the_one_before() -> None:

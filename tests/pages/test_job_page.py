@@ -287,7 +287,7 @@ def test_the_controls_are_offered_to_who_may_migrate_while_it_can_be_changed(
 
 def test_completing_says_how_long_the_guest_would_stand_still(maintainer: Client, job: Job) -> None:
     address = reverse("job-control", args=[job.pk, "force-completion"])
-    assert "it stands still for about 31 s" in seen(maintainer.get(address)).text
+    assert "it stands still for 31 s" in seen(maintainer.get(address)).text
     assert maintainer.post(address).status_code == 302
     wish = Control.objects.get(job=job)
     assert (wish.verb, wish.outcome) == ("force_completion", "waiting")

@@ -30,7 +30,9 @@ class Prediction:
 
 def predict(memory_bytes: int, dirty_bps: int, link_bps: int | None, policy: Policy) -> Prediction:
     """Foretell a migration. `link_bps` is what the link carries, in bytes a second, as measured or capped."""
-    writes = f"The guest writes {dirty_bps / MIB:.0f} MiB/s"
+    writes = (
+        "The guest writes less than 1 MiB/s" if dirty_bps < MIB else f"The guest writes {dirty_bps / MIB:.0f} MiB/s"
+    )
     if not link_bps:
         return Prediction(None, None, None, f"{writes}; how much the link between the hosts carries is not known yet.")
     facts = f"{writes}, the link carries {link_bps / MIB:.0f} MiB/s"
@@ -51,7 +53,8 @@ def predict(memory_bytes: int, dirty_bps: int, link_bps: int | None, policy: Pol
 def _ends(facts: str, passes: int, pause_ms: float, copying: float) -> Prediction:
     seconds = copying + pause_ms / 1000
     pause = max(1, round(pause_ms))
-    sentence = f"{facts}: some {seconds:.1f} s in {passes} passes, with a pause of at most {pause} ms."
+    over = "one pass" if passes == 1 else f"{passes} passes"
+    sentence = f"{facts}: some {seconds:.1f} s in {over}, with a pause of some {pause} ms at the switch."
     return Prediction(True, round(seconds, 1), pause, sentence)
 
 
