@@ -19,6 +19,7 @@ from inventory.models import VM, Host
 from jobs.errors import InvalidRequest, NotAdmitted, TargetBusy
 from jobs.models import Job, JobLock
 from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_INTO_A_HOST, MOST_OUT_OF_A_HOST
+from jobs.operations.hosts.survey import outlook
 from jobs.services import job_cancel, job_submit
 from jobs.states import LEASED, State
 from tests import factories as make
@@ -210,6 +211,18 @@ def test_vms_that_the_asker_does_not_see_are_counted_and_not_named(fleet: Fleet)
     assert (job.result["moved"], job.result["left"]) == (4, 1)
     told = repr((job.params, job.result, job.error_message, list(job.steps.values_list("title", "detail"))))
     assert "web-" not in told
+
+
+def test_only_hosts_on_which_the_asker_may_place_are_planned_with(fleet: Fleet) -> None:
+    person = make.user_with(make.role_of("operate_host"), fleet.host)
+    make.grant(person, "placement", fleet.hosts[1])
+    make.grant(person, "viewer", fleet.hosts[2])
+    make.grant(person, "maintainer", fleet.estate.segment)
+    found = outlook(person, fleet.host)
+    assert {host.name for _vm, host in found.moves} == {"right"}
+    Host.objects.filter(name="right").update(memory_free_mib=1300)
+    found = outlook(person, fleet.host)
+    assert (len(found.moves), len(found.stuck)) == (1, 4)
 
 
 def test_a_vm_that_fails_is_tried_again_elsewhere_and_then_told(fleet: Fleet, monkeypatch: Any) -> None:

@@ -73,7 +73,10 @@ def test_who_sees_less_is_told_how_many_do_not_come(fleet: Fleet) -> None:
     assert work(fleet.drain()).state == State.SUCCEEDED
     person = make.user_with("platform-operator", fleet.estate.cluster)
     make.grant(person, "maintainer", fleet.estate.segment)
-    assert work(fleet.activate(by=person)).result == {"returned": 3, "started": 0, "left": 2}
+    job = work(fleet.activate(by=person))
+    assert job.result == {"returned": 3, "started": 0, "left": 2}
+    names = set(VM.objects.filter(pk__in=job.extent).values_list("name", flat=True))
+    assert names == {"ledger", "web-3", "web-4"}
 
 
 def test_a_host_that_was_drained_can_be_removed_with_its_jobs(fleet: Fleet) -> None:
