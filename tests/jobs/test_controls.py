@@ -31,10 +31,11 @@ Verb = Control.Verb
 
 
 @pytest.fixture
-def busy(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> Estate:
+def busy(estate: Estate, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Estate:
     """The estate with a guest that writes faster than the link carries; a migration of it does not end by itself."""
     monkeypatch.setenv("SLIPWAY_SIM_SPEED", "4")
     monkeypatch.setattr(obeying, "LOOK_EVERY", 0.0)
+    settings.SLIPWAY_HEARTBEAT_SECONDS = 60  # its thread would wait for this test's transaction
     config = Config(agent_channel=True, dirty_mib=400, hot_mib=700)
     uuid = simulated.create_guest("left", "busy", memory_mib=1024, config=config)
     estate.sync()
