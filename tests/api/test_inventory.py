@@ -8,6 +8,7 @@ from access.models import Effect, Grant
 from audit.events import EventAction
 from audit.models import AuditEvent
 from inventory.models import Cluster, Host, Segment
+from jobs.models import Job
 from jobs.states import State
 from portal.celery import app as celery_app
 from tests import factories as make
@@ -174,12 +175,16 @@ def test_the_grants_on_a_host_that_is_removed_are_told_of_one_by_one(estate, adm
     assert list(Grant.objects.filter(user=user)) == [elsewhere]
 
 
-def test_a_host_that_jobs_refer_to_stays(estate, admin):
+def test_a_host_goes_with_the_jobs_that_worked_on_it_once_they_are_over(estate, admin):
     empty = make.host("empty", cluster=estate.cluster)
-    make.job(estate.vm, by=admin.user, state=State.SUCCEEDED, host=empty)
+    facts = {"operation": "host.drain", "host": empty, "target_name": "empty", "requester_name": "ada"}
+    job = Job.objects.create(state=State.WAITING, **facts)
+    part = make.job(estate.vm, by=admin.user, state=State.SUCCEEDED, operation="vm.migrate", parent=job)
     problem(admin.delete(f"hosts/{empty.pk}/"), 409, "conflict")
-    assert Host.objects.filter(pk=empty.pk).exists()
-    assert not AuditEvent.objects.filter(action=EventAction.HOST_DELETED).exists()
+    Job.objects.filter(pk=job.pk).update(state=State.SUCCEEDED)
+    assert admin.delete(f"hosts/{empty.pk}/").status_code == 204
+    assert admin.get(f"jobs/{job.pk}/").status_code == 404
+    assert admin.get(f"jobs/{part.pk}/").json()["parent"] is None
 
 
 def test_reading_a_host_now_goes_to_the_queue_near_it(estate, admin, maintainer, django_capture_on_commit_callbacks):
