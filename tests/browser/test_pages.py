@@ -165,12 +165,6 @@ def addresses(estate: dict[str, Any]) -> list[str]:
         reverse("job-detail", args=[estate["done"].pk]),
         reverse("job-detail", args=[estate["patch"].pk]),
         reverse("job-cancel", args=[estate["live"].pk]),
-        reverse("job-detail", args=[estate["drain"].pk]),
-        reverse("job-detail", args=[estate["preview"].pk]),
-        reverse("job-control", args=[estate["live"].pk, "force-completion"]),
-        reverse("job-control", args=[estate["live"].pk, "set-bandwidth"]),
-        reverse("host-drain", args=[estate["host"].pk]),
-        reverse("host-activate", args=[estate["resting"].pk]),
         reverse("host-list"),
         reverse("host-new"),
         reverse("host-detail", args=[estate["host"].pk]),
@@ -184,6 +178,19 @@ def addresses(estate: dict[str, Any]) -> list[str]:
         reverse("my-access"),
         reverse("holds"),
         reverse("hold-place"),
+        *addresses_of_work(estate),
+    ]
+
+
+def addresses_of_work(estate: dict[str, Any]) -> list[str]:
+    """The pages of migrations and of work on hosts."""
+    return [
+        reverse("job-detail", args=[estate["drain"].pk]),
+        reverse("job-detail", args=[estate["preview"].pk]),
+        reverse("job-control", args=[estate["live"].pk, "force-completion"]),
+        reverse("job-control", args=[estate["live"].pk, "set-bandwidth"]),
+        reverse("host-drain", args=[estate["host"].pk]),
+        reverse("host-activate", args=[estate["resting"].pk]),
     ]
 
 

@@ -24,13 +24,14 @@ from tests.mutants.weaving import PACKAGES, ROOT, Attribute, Loom, Mutant, Switc
 _USES = re.compile(
     r"gate\.(authorise|can|held_on|actions_on|reach)\(|\.visible_to\(|visible_or_404\(|seen_by\(|explain_for\("
     r"|declared_action = (Action|SIGNED_IN)|refuse_other_than_approved\(|check_rights\(|needs_approval\("
+    r"|authorise_decision\(|may_decide\(|covers\("
 )
 #: A mutant of each kind that must be there, whatever is rewritten: a part of its name.
 _KNOWN = (
     "jobs/services.py job_submit: gate.authorise(actor, kind.action, target) => nothing",
     "jobs/engine/context.py JobContext.effect: self.check_rights() => nothing",
     "jobs/approvals.py job_approve: job.requested_by_id == actor.pk => False",
-    "jobs/approvals.py refuse_other_than_approved: approval.digest != digest_of(",
+    "jobs/approvals.py refuse_other_than_approved: approval.digest != digest_of_job(",
     "access/gate.py decided: {name for key in keys for name in denied.get(key, ())} => set()",
     "access/effects.py the module:",
     "access/services/grants.py grant_create: refuse_more_than_held(actor, role, target) => nothing",
