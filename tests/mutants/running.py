@@ -62,6 +62,7 @@ class Trial:
         self._wanted, self._kept = wanted, kept
         self._tests = self._known() if reuse else {}
         self._kills: Counter[str] = Counter()
+        self._late_kills: Counter[str] = Counter()
         self.at_import: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
@@ -81,6 +82,7 @@ class Trial:
         self.verdicts.append(verdict)
         self._noted(verdict)
         self._kills[verdict.killer] += 1
+        self._late_kills[verdict.killer] += self._is_for_a_new_process(mutant)
         end = f"killed by {verdict.killer}" if verdict.killer else "SURVIVED"
         print(f"{verdict.seconds:6.1f} s {verdict.tried:4}/{verdict.met:<4} line {mutant.line:<3} {mutant.key}: {end}",
               flush=True)  # fmt: skip
@@ -90,8 +92,8 @@ class Trial:
         return [mutant for mutant in self._wanted if self._is_for_a_new_process(mutant)]
 
     def names(self) -> list[str]:
-        """The tests, the quickest first."""
-        return sorted(self._tests, key=lambda name: self._tests[name].seconds)
+        """The tests for one in a process of its own: what has killed such a one before, then the quickest."""
+        return sorted(self._tests, key=lambda name: (-self._late_kills[name], self._tests[name].seconds))
 
     def _is_for_a_new_process(self, mutant: Mutant) -> bool:
         return mutant.key in self.at_import
