@@ -12,7 +12,6 @@ def permitted(estate: Estate) -> Bools:
     may = np.ones((estate.vms, estate.hosts), dtype=bool)
     if estate.barred is not None:
         may &= ~estate.barred
-        may[np.arange(estate.vms), estate.host] = True  # it runs there
     for rule in estate.rules:
         if isinstance(rule, OnlyOn):
             elsewhere = np.ones(estate.hosts, dtype=bool)

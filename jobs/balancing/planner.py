@@ -32,6 +32,7 @@ def plan(estate: Estate, policy: Policy | None = None) -> Plan:
     policy = policy or Policy()
     estate.check()
     policy.check(len(estate.resources))
+    estate = _able(estate)
     began_strained = strained(estate, policy)
     now = estate
     moves: list[Move] = []
@@ -80,6 +81,15 @@ def _balance(course: Course, crews: list[Ints]) -> None:
     paid = sum(float(board.price[move.vm]) for move in course.moves[repaired:])
     if board.imbalance() + paid > imbalance - TINY:
         course.undo(repaired)
+
+
+def _able(estate: Estate) -> Estate:
+    """The estate in which no VM is barred from the host that it runs on, since it runs there."""
+    if estate.barred is None:
+        return estate
+    barred = estate.barred.copy()
+    barred[np.arange(estate.vms), estate.host] = False
+    return replace(estate, barred=barred)
 
 
 def _after(estate: Estate, made: list[Move]) -> Estate:

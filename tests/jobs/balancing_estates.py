@@ -9,55 +9,60 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from jobs.balancing.estate import Apart, Estate, NeverBeside, OnlyOn, Together
+from jobs.balancing.estate import Apart, Bools, Estate, NeverBeside, OnlyOn, Rule, Together
 
 GIB = 1024.0
 
 
 @st.composite
-def estates(draw: Any, *, rules: bool = True, fitting: bool = False, most_vms: int = 10) -> Estate:
-    """A cluster of one to four hosts. `fitting`: no host has promised more memory than it has."""
-    hosts = draw(st.integers(1, 4))
-    vms = draw(st.integers(0, most_vms))
-    capacity = np.array(draw(st.lists(st.integers(8, 32), min_size=hosts, max_size=hosts)), dtype=float) * GIB
-    memory = np.array(draw(st.lists(st.integers(1, 12), min_size=vms, max_size=vms)), dtype=float) * GIB
-    place = np.array(draw(st.lists(st.integers(0, hosts - 1), min_size=vms, max_size=vms)), dtype=np.int64)
+def estates(draw: Any, *, rules: bool = True, fitting: bool = False, most_vms: int = 12) -> Estate:
+    """A cluster of one to five hosts. `fitting`: no host has promised more memory than it has.
+
+    Only the sizes are drawn one by one, so that they shrink; the rest comes from a seed, so that it varies.
+    """
+    hosts, vms = draw(st.integers(1, 5)), draw(st.integers(0, most_vms))
+    chance = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    capacity = chance.integers(8, 40, hosts) * GIB
+    memory = chance.integers(1, 8, vms) * GIB
+    crowded = chance.dirichlet(np.full(hosts, 0.7))
+    place = chance.choice(hosts, vms, p=crowded)
     if fitting:
         capacity = np.maximum(capacity, np.bincount(place, weights=memory, minlength=hosts))
-    cpu = np.array(draw(st.lists(st.integers(0, 40), min_size=vms, max_size=vms)), dtype=float) / 10
-    cores = np.array(draw(st.lists(st.sampled_from([8.0, 16.0]), min_size=hosts, max_size=hosts)))
-    extras: dict[str, Any] = {}
-    if rules:
-        extras = draw(_extras(hosts, vms))
+    loads = np.stack([chance.integers(0, 40, vms) / 10, memory * chance.choice([0.3, 0.9])], axis=1)
+    cores = chance.choice([8.0, 16.0], hosts)
+    extras = _extras(chance, hosts, vms) if rules else {}
     return Estate(
-        ("CPU", "memory"), capacity, np.stack([cores, capacity], axis=1), place, memory,
-        np.stack([cpu, memory * draw(st.sampled_from([0.3, 0.9]))], axis=1), **extras,
+        ("CPU", "memory"), capacity, np.stack([cores, capacity], axis=1), place, memory, loads, **extras
     )  # fmt: skip
 
 
-@st.composite
-def _extras(draw: Any, hosts: int, vms: int) -> dict[str, Any]:
-    def some(values: st.SearchStrategy[Any], length: int, kind: Any) -> Any:
-        return np.array(draw(st.lists(values, min_size=length, max_size=length)), dtype=kind)
+def _extras(chance: np.random.Generator, hosts: int, vms: int) -> dict[str, Any]:
+    def group() -> frozenset[int]:
+        return frozenset(chance.choice(vms, min(vms, chance.integers(1, 5)), replace=False).tolist() if vms else [])
 
-    groups = st.frozensets(st.integers(0, vms - 1), min_size=1, max_size=4) if vms else st.just(frozenset[int]())
-    segments = st.integers(0, 2)
-    pairs = st.tuples(segments, segments).filter(lambda pair: pair[0] != pair[1])
-    rule = st.one_of(
-        st.builds(Apart, groups),
-        st.builds(Together, groups),
-        st.builds(OnlyOn, segments, st.frozensets(st.integers(0, hosts - 1), max_size=hosts)),
-        pairs.map(lambda pair: NeverBeside(*pair)),
-    )
+    def rule() -> Rule:
+        kind = chance.choice(4, p=[0.4, 0.1, 0.25, 0.25])
+        if kind == 0:
+            return Apart(group())
+        if kind == 1:
+            return Together(group())
+        if kind == 2:
+            size = chance.integers(0 if chance.random() < 0.1 else 1, hosts + 1)
+            return OnlyOn(int(chance.integers(3)), frozenset(chance.choice(hosts, size, replace=False).tolist()))
+        return NeverBeside(*chance.choice(3, 2, replace=False).tolist())
+
+    def mostly(share: float, length: int) -> Bools:
+        return chance.random(length) < share
+
     return {
-        "segment": some(st.integers(-1, 2), vms, np.int64),
-        "moved_ago_s": some(st.sampled_from([0.0, 60.0, 3599.0, 3600.0, np.inf]), vms, float),
-        "movable": some(st.sampled_from([True, True, True, False]), vms, bool),
-        "accepting": some(st.sampled_from([True, True, True, False]), hosts, bool),
-        "dirty_mib_s": some(st.sampled_from([0.0, 100.0, 799.0, 2000.0]), vms, float),
-        "reserved_mib": some(st.sampled_from([0.0, 512.0]), hosts, float),
-        "barred": some(st.sampled_from([False, False, False, True]), vms * hosts, bool).reshape(vms, hosts),
-        "rules": tuple(draw(st.lists(rule, max_size=4))),
+        "segment": chance.integers(-1, 3, vms),
+        "moved_ago_s": np.where(mostly(0.9, vms), np.inf, chance.choice([0.0, 60.0, 3599.0, 3600.0], vms)),
+        "movable": mostly(0.95, vms),
+        "accepting": mostly(0.9, hosts),
+        "dirty_mib_s": np.where(mostly(0.9, vms), 100.0, chance.choice([799.0, 800.0, 2000.0], vms)),
+        "reserved_mib": chance.choice([0.0, 512.0], hosts),
+        "barred": ~mostly(0.9, vms * hosts).reshape(vms, hosts),
+        "rules": tuple(rule() for _ in range(chance.integers(0, 5))),
     }
 
 
