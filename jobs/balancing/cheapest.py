@@ -32,13 +32,13 @@ def find_cheapest(board: Board, vms: Ints) -> None:
     if not len(_away(board, vms)):
         return
     dearness = max(1.0, MARGINAL * (before - aim) / (board.paid() - owed))
-    best: tuple[float, Saved] | None = None
+    best: tuple[float, Saved] = board.paid(), board.save()
     too_cheap, too_dear = 0.0, np.inf
     for _ in range(WEIGHINGS):
         settle(board, vms, dearness)
         if board.imbalance() <= aim:
             too_cheap = dearness
-            if best is None or board.paid() < best[0]:
+            if board.paid() < best[0]:
                 best = board.paid(), board.save()
         else:
             too_dear = dearness
@@ -48,9 +48,6 @@ def find_cheapest(board: Board, vms: Ints) -> None:
             dearness = (too_cheap + too_dear) / 2
         else:
             dearness = dearness * FACTOR if too_cheap else max(1.0, dearness / FACTOR)
-    if best is None:
-        settle(board, vms, 1.0)
-        return
     board.restore(best[1])
     spend_slack(board, vms, aim)
 

@@ -25,18 +25,17 @@ from jobs.balancing.repair import repair
 def plan(estate: Estate, policy: Policy | None = None) -> Plan:
     """Plan the moves for a cluster. The same input gives the same plan.
 
-    It plans in rounds, until a round brings no move: each puts right what breaks a rule, and, if the cluster was
-    strained to begin with and still is, makes it more even. No VM moves twice. Raises ValueError for an estate or a
-    policy that make no sense.
+    It plans in rounds, until a round brings no move: each puts right what breaks a rule, and makes the cluster
+    more even if it is strained. The past windows count until the first move; then they are of another placement.
+    No VM moves twice. Raises ValueError for an estate or a policy that make no sense.
     """
     policy = policy or Policy()
     estate.check()
     policy.check(len(estate.resources))
     estate = _able(estate)
-    began_strained = strained(estate, policy)
     now = estate
     moves: list[Move] = []
-    while made := _round(now, policy, began_strained):
+    while made := _round(now, policy):
         moves += made
         now = _after(now, made)
     before, after = _standing(Board(estate, policy)), _standing(Board(now, policy))
@@ -54,13 +53,13 @@ def free_vms(estate: Estate, policy: Policy) -> Bools:
     return free & (dirty_share(estate, policy) < MOST_DIRTY)
 
 
-def _round(estate: Estate, policy: Policy, began_strained: bool) -> list[Move]:
+def _round(estate: Estate, policy: Policy) -> list[Move]:
     """One round from the estate's placement."""
     board = Board(estate, policy)
     crews = fellows(estate)
     course = Course(board, free_vms(estate, policy))
     repair(course, crews)
-    if began_strained and strain(board.utilisation, policy):
+    if strain(board.utilisation, policy) and (course.moves or strained(estate, policy)):
         _balance(course, crews)
     return course.moves
 
@@ -93,13 +92,13 @@ def _able(estate: Estate) -> Estate:
 
 
 def _after(estate: Estate, made: list[Move]) -> Estate:
-    """The estate after these moves, whose VMs do not move again."""
+    """The estate after these moves, whose VMs do not move again. Its past was that of another placement."""
     host = estate.host.copy()
     movable = np.ones(estate.vms, dtype=bool) if estate.movable is None else estate.movable.copy()
     for move in made:
         host[move.vm] = move.destination
         movable[move.vm] = False
-    return replace(estate, host=host, movable=movable)
+    return replace(estate, host=host, movable=movable, past=None)
 
 
 def _standing(board: Board) -> Standing:
@@ -139,7 +138,7 @@ def _verdict(estate: Estate, now: Estate, policy: Policy, moves: list[Move]) -> 
     if strain(utilisation, policy) is None and not balancing:
         repairs = f"{len(moves)} moves put right what breaks a rule. " if moves else ""
         return f"{repairs}{fact}: even enough to leave as it is."
-    if not strained(estate, policy):
+    if not moves and not strained(estate, policy):
         return f"{fact}, but was not so in the windows before: waiting."
     if not balancing:
         return f"{fact}, and no moves were found that are worth their price within the rules."

@@ -39,7 +39,7 @@ class Policy:
     cool_down_s: float = COOL_DOWN_S
     bandwidth_mib_s: float = BANDWIDTH_MIB_S
     price_per_move: float = 0.02
-    price_per_gib: float = 0.0004
+    price_per_gib: float = 0.0008
     n_plus_one: bool = True
 
     def check(self, resources: int) -> None:

@@ -221,7 +221,7 @@ def test_a_whole_group_leaves_a_host_that_is_not_permitted_to_one_of_it():
     segment = np.where(np.arange(16) == 0, 7, -1)
     rules = (OnlyOn(7, frozenset({2})), Together(frozenset({0, 1})))
     moves = plan(even(segment=segment, rules=rules)).moves
-    assert {(move.vm, move.destination) for move in moves} == {(0, 2), (1, 2)}
+    assert [(move.vm, move.destination) for move in moves[:2]] == [(0, 2), (1, 2)]
 
 
 def test_an_overfull_host_loses_one_vm_that_is_enough():
