@@ -28,6 +28,14 @@ def overfull(board: Board) -> Ints:
     return np.flatnonzero(board.left_mib < -TINY)
 
 
+def on_overfull(board: Board) -> Ints:
+    """The VMs on those hosts; first those whose leaving is enough, the cheapest first."""
+    lack = np.maximum(-board.left_mib, 0.0)[board.at]
+    found = np.flatnonzero(lack > TINY)
+    enough = board.memory[found] + TINY >= lack[found]
+    return found[np.lexsort((found, board.price[found], ~enough))]
+
+
 def scattered(board: Board, crews: list[Ints]) -> list[Ints]:
     """Groups that are to be together and are not."""
     return [crew for crew in crews if len(np.unique(board.at[crew])) > 1]

@@ -16,6 +16,8 @@ class Course:
         self.board = board
         self.free = free.copy()
         self.moves: list[Move] = []
+        #: How many moves were not made because of the headroom.
+        self.refused = 0
         self._sent = sent_gib(board.estate, board.policy)
         self._seconds = seconds(board.estate, board.policy)
         self._headroom = Headroom(board) if board.policy.n_plus_one else None
@@ -30,6 +32,7 @@ class Course:
         stranded = self._headroom.stranded_mib() if self._headroom else 0.0
         if stranded > self._stranded + TINY:
             board.move(vm, source)
+            self.refused += 1
             return False
         self._stranded = stranded
         self.free[vm] = False
