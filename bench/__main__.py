@@ -12,6 +12,7 @@ NAMES = {
     "snapshot": "snapshot create and revert, portal over virsh (lab)",
     "past": "who could do what at a moment of the past, with 1,000,000 events (embedded database, or yours)",
     "audit": "the record: its cost for writers, its seals, its verification (PostgreSQL, npm)",
+    "balance": "planning of a rebalance over Ganeti's hbal, and against an LP bound (ganeti-htools)",
     "vmlist": "the VM list at 100, 1,000 and 10,000 VMs (embedded database)",
 }
 
