@@ -69,6 +69,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/mutants", description=__doc__)
     parser.add_argument("words", nargs="*", help="only mutants whose name holds all of these")
     parser.add_argument("--list", action="store_true", help="name the mutants and try none")
+    parser.add_argument("--names", type=Path, metavar="FILE", help="only those that stand in this file, a line each")
     parser.add_argument("--sample", type=int, metavar="N", help="only so many, taken at random")
     parser.add_argument(
         "--reuse", action="store_true", help="go on from the last run: what died is dead while its file is the same"
@@ -83,6 +84,9 @@ def _options() -> argparse.Namespace:
 
 def _wanted(options: argparse.Namespace) -> list[Mutant]:
     found = [mutant for mutant in mutants() if all(word in mutant.key for word in options.words)]
+    if options.names:
+        named = set(options.names.read_text().splitlines())
+        found = [mutant for mutant in found if mutant.key in named]
     if options.sample:
         found = random.sample(found, min(options.sample, len(found)))
     return found
