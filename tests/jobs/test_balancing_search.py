@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.balancing import cheapest
-from jobs.balancing.board import Board
+from jobs.balancing.board import LEAST_DEVIATION, Board
 from jobs.balancing.cheapest import find_cheapest
 from jobs.balancing.descent import descend
 from jobs.balancing.exchange import Neighbourhood, improve
@@ -73,7 +73,7 @@ def test_the_estimate_of_a_move_never_promises_too_much_and_the_exact_figure_is_
 
 @settings(max_examples=150, deadline=None)
 @given(many, st.integers(0, 99))
-def test_exchanges_fit_and_are_at_least_as_good_as_estimated(estate, seed):
+def test_exchanges_fit_and_their_estimate_is_the_tangent_so_that_they_are_at_least_as_good(estate, seed):
     board = scattered_board(estate, seed)
     vms, some = np.arange(estate.vms), away(board)
     near = Neighbourhood(board, vms, some)
@@ -81,13 +81,16 @@ def test_exchanges_fit_and_are_at_least_as_good_as_estimated(estate, seed):
         (near.replaces() & near.returns(), near.substitution_evenness(), lambda one, other: near.back[one]),
         (near.replaces() & near.enters(), near.swap_evenness(), lambda one, other: board.at[other]),
     ]
-    saved, before = board.save(), board.imbalance()
+    saved, before, squares = board.save(), board.imbalance(), (board.off**2).sum(axis=0)
+    steepness = board.weights / (2 * board.hosts * np.maximum(board.deviations(), LEAST_DEVIATION))
     for possible, estimate, goes_to in kinds:
         for one, other in np.argwhere(possible)[:60]:
             host, place = int(goes_to(one, other)), int(near.source[one])
             board.move(int(some[one]), host)
             board.move(int(other), place)
             assert (board.left_mib >= -1e-6).all()
+            tangent = float(steepness @ ((board.off**2).sum(axis=0) - squares))
+            assert np.isclose(estimate[one, other], tangent, atol=1e-9 * steepness.max() + 1e-9)
             assert board.imbalance() - before <= estimate[one, other] + 1e-5
             board.restore(saved)
 
@@ -113,6 +116,11 @@ def test_the_search_reaches_the_aim_for_no_more_than_descent_pays(estate):
     start = Board(estate, FREE).imbalance()
     if found.imbalance() <= descended.imbalance() + 1e-8:
         assert found.paid() <= descended.paid() + 1e-9
+        # Nobody could have stayed at home without the aim being missed.
+        moved, slack = away(found), descended.imbalance() - found.imbalance()
+        home = found.home[moved]
+        stays = Slope(found).of_moves(moved)[np.arange(len(moved)), home]
+        assert not (found.welcome(moved)[np.arange(len(moved)), home] & (stays <= slack)).any()
     else:  # the aim was not worth its price
         assert found.imbalance() + found.paid() <= max(start, descended.imbalance() + descended.paid()) + 1e-9
     assert breaches(estate, found.at.tolist())["over"] == {}
