@@ -55,11 +55,15 @@ def find_cheapest(board: Board, vms: Ints) -> None:
 def settle(board: Board, vms: Ints, dearness: float) -> None:
     """Exchange until nothing lowers imbalance + `dearness` * price any more, a part of the pairs at a time."""
     turn = idle = 0
+    total = board.imbalance() + dearness * board.paid()
     while True:
         away = _away(board, vms)
         widths, crowds = _parts(len(away), WIDTH), _parts(len(vms), CROWD)
         some = away[turn % widths :: widths]
-        idle = 0 if improve(board, _crowd(vms, some, turn // widths), some, dearness) else idle + 1
+        improve(board, _crowd(vms, some, turn // widths), some, dearness)
+        before, total = total, board.imbalance() + dearness * board.paid()
+        # Not whether anything was exchanged: near a deviation of nothing the estimate errs, and could go in circles.
+        idle = 0 if total < before - LEAST else idle + 1
         if idle >= widths * crowds:
             return
         turn += 1 if idle else 0

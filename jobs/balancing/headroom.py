@@ -13,7 +13,7 @@ class Headroom:
     """Tells how much memory the failure of one host would leave without a place.
 
     It places the VMs of each host that may fail on the others, largest first, each where the least is left that still
-    suffices (best fit decreasing), within permissions and beside no rival: an actual placement, so that none stranded
+    suffices (best fit decreasing), where it is permitted and no rival is: an actual placement, so that none stranded
     means that there is a way. The reverse does not hold: a cleverer placement may exist where this one strands some.
     Keeping `Together` is not asked for after a failure, and a VM that the rules permit on one host alone is not
     counted: it has nowhere to start, wherever it is, and would forbid all that the rule asks for.
@@ -23,8 +23,8 @@ class Headroom:
         self._board = board
         accepting = board.estate.accepting
         self._accepting: Bools = np.ones(board.hosts, dtype=bool) if accepting is None else accepting
-        #: VMs that cannot go to every accepting host.
         self._counts = permitted(board.estate).sum(axis=1) > 1
+        #: VMs that cannot go to every accepting host.
         self._bound = np.asarray(~board.may_enter[:, self._accepting].all(axis=1))
         self._bound[board.rules.having()] = True
 

@@ -62,6 +62,7 @@ def _extras(chance: np.random.Generator, hosts: int, vms: int) -> dict[str, Any]
         "dirty_mib_s": np.where(mostly(0.9, vms), 100.0, chance.choice([799.0, 800.0, 2000.0], vms)),
         "reserved_mib": chance.choice([0.0, 512.0], hosts),
         "barred": ~mostly(0.9, vms * hosts).reshape(vms, hosts),
+        "past": None if mostly(0.7, 1)[0] else chance.uniform(0, [0.05, 1.0][chance.integers(2)], (2, hosts, 2)),
         "rules": tuple(rule() for _ in range(chance.integers(0, 5))),
     }
 

@@ -96,7 +96,8 @@ def test_its_own_result_gives_it_nothing_to_do(estate, policy):
     barred = None if estate.barred is None else estate.barred.copy()
     if barred is not None:
         barred[np.arange(estate.vms), estate.host] = False  # it ran there
-    again = plan(replace(estate, host=host, moved_ago_s=ago, barred=barred), policy)
+    past = None if first.moves else estate.past  # it was that of another placement
+    again = plan(replace(estate, host=host, moved_ago_s=ago, barred=barred, past=past), policy)
     assert again.moves == ()
 
 
