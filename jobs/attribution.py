@@ -49,6 +49,7 @@ EXPLAINS: Mapping[str, frozenset[SeenChange.Kind]] = MappingProxyType(
         "vm.restore_definition": frozenset({Kind.DEFINITION}),
         "vm.patch": _EVERYTHING - {Kind.MOVED, Kind.VANISHED, Kind.RETURNED, Kind.APPEARED, Kind.SPLIT},
         "vm.migrate": _EVERYTHING - {Kind.REBOOTED, Kind.CRASHED},
+        "vm.migrate_preview": frozenset(),
     }
 )
 
