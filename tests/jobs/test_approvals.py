@@ -272,3 +272,12 @@ def test_breaking_the_glass_is_another_request(ruled, owner):
     job_submit(**ask, idempotency_key="k")
     with pytest.raises(IdempotencyMismatch):
         job_submit(**ask, idempotency_key="k", break_glass_reason="fire")
+
+
+def test_what_is_not_admitted_any_more_is_told_to_who_approves(ruled, owner):
+    """About a VM the approver may know everything."""
+    job = ruled.submit("snapshot.create", name="one")
+    make.snapshot(ruled.vm, "one")
+    with pytest.raises(NotAdmitted, match="has a snapshot “one” already"):
+        job_approve(actor=owner, job=job)
+    assert Job.objects.get(pk=job.pk).state == State.AWAITING_APPROVAL

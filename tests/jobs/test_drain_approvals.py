@@ -11,9 +11,9 @@ from audit.events import EventAction
 from audit.models import AuditEvent
 from hypervisor.simulated_driver import estate as simulated
 from inventory.models import VM, Host, Segment
-from jobs.approvals import approval_rules_set, job_approve
+from jobs.approvals import approval_rules_set, covers, job_approve
 from jobs.errors import InvalidRequest, NotAdmitted
-from jobs.models import Job, JobLock
+from jobs.models import Approval, BrokenGlass, Job, JobLock
 from jobs.services import job_submit
 from jobs.states import State
 from tests import factories as make
@@ -150,3 +150,17 @@ def test_an_activation_that_brings_vms_home_is_bound_too(fleet: Fleet, second: U
 def test_rules_are_about_operations_that_there_are(fleet: Fleet) -> None:
     with pytest.raises(InvalidRequest):
         rule(fleet, "host.explode")
+
+
+def test_only_its_own_approval_covers_a_part(fleet: Fleet, second: User) -> None:
+    rule(fleet, "host.drain")
+    waiting, approved, broken = fleet.drain(), fleet.drain(), fleet.drain()
+    vm = VM.objects.get(name="web-1")
+    BrokenGlass.objects.create(job=broken, reason="it burns")
+    Approval.objects.filter(job=approved).update(verdict=Approval.Verdict.APPROVED)
+    assert [covers(job, vm) for job in (waiting, approved, broken)] == [False, True, True]
+    Approval.objects.filter(job=waiting).delete()
+    assert not covers(waiting, vm)
+    assert not covers(approved, make.vm(segment=fleet.estate.segment))
+    Job.objects.filter(pk=approved.pk).update(params=approved.params | {"unmovable": "shut_down"})
+    assert not covers(Job.objects.get(pk=approved.pk), vm)
