@@ -114,6 +114,7 @@ def test_a_right_that_is_gone_when_it_is_done_is_not_enough(busy: Estate, monkey
     def ask(job: Job) -> None:
         control_ask(actor=helper, job=job, verb=Verb.SET_BANDWIDTH, value=1)
         grant_revoke(actor=SYSTEM, grant=Grant.objects.get(user=helper))
+        make.grant(helper, "viewer", busy.segment)
         control_ask(actor=busy.user, job=job, verb=Verb.FORCE_COMPLETION)
 
     meanwhile(monkeypatch, ask)

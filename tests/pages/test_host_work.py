@@ -149,3 +149,24 @@ def test_activating_names_who_comes_home(operator: Client, estate: Estate) -> No
     assert answer.status_code == 302
     job = Job.objects.get(operation="host.activate")
     assert (job.extent, job.params["return_home"]) == ([estate.vm.pk], True)
+
+
+def test_an_approver_sees_of_the_list_what_they_see(operator: Client, estate: Estate) -> None:
+    make.vm("payroll-here", segment=estate.payroll, host=estate.north)
+    ApprovalRule.objects.create(segment=estate.ledger, operation="host.drain")
+    assert drain(operator, estate.north).status_code == 302
+    person = make.user_with("platform-operator", estate.cluster)
+    make.grant(person, "owner", estate.ledger)
+    page = seen(browser(person).get(reverse("job-approve", args=[Job.objects.get().pk])))
+    assert "ledger-app (Ledger), 1 that you do not see" in page.text
+    assert "payroll-here" not in page.text
+
+
+def test_the_picture_has_the_hosts_that_the_onlooker_sees(operator: Client, estate: Estate) -> None:
+    job = host_job(estate.north, journal={"extent": segments_of(estate.vm)})
+    address = reverse("job-detail", args=[job.pk])
+    person = make.user_with("viewer", estate.north)
+    columns = browser(person).get(address).context["columns"]
+    assert [column.host.name for column in columns] == ["north-1"]
+    columns = operator.get(address).context["columns"]
+    assert [column.host.name for column in columns] == ["north-1", "south-1"]

@@ -313,7 +313,9 @@ def test_the_course_is_drawn_once_there_is_one(maintainer: Client, job: Job) -> 
     assert (drawn[0], drawn[-1]) == ("0.0,0.0", "600.0,105.0")
 
 
-def test_a_preview_is_asked_for_by_its_own_button_and_tells_what_it_found(maintainer: Client, estate: Estate) -> None:
+def test_a_preview_is_asked_for_by_its_own_button_and_tells_what_it_found(
+    maintainer: Client, viewer: Client, estate: Estate
+) -> None:
     form = {"key": str(uuid4()), "policy": "gentle", "look_first": "1"}
     assert maintainer.post(reverse("vm-migrate", args=[estate.vm.pk]), form).status_code == 302
     preview = Job.objects.get()
@@ -327,4 +329,6 @@ def test_a_preview_is_asked_for_by_its_own_button_and_tells_what_it_found(mainta
     page = seen(maintainer.get(reverse("job-detail", args=[preview.pk])))
     assert "A migration to south-1 would be refused. south-1 has no network br-acct." in page.text
     assert "The guest writes more than the link carries." in page.text
-    assert reverse("vm-migrate", args=[estate.vm.pk]) in page.links
+    migrate = reverse("vm-migrate", args=[estate.vm.pk])
+    assert migrate in page.links
+    assert migrate not in seen(viewer.get(reverse("job-detail", args=[preview.pk]))).links
