@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from socket import socket as probe
@@ -63,17 +64,18 @@ def at_console(address: str, person: Person, vm: Any) -> Iterator[ClientConnecti
 def read_until(socket: ClientConnection, wanted: bytes) -> None:
     """Read on until the guest has written it. An Enter now and then wakes one that is slow to ask."""
     seen = b""
-    for _ in range(int(PATIENCE)):
+    deadline = time.monotonic() + PATIENCE  # in time, not in pieces: a guest that writes without end sends many
+    while time.monotonic() < deadline:
         try:
             piece = socket.recv(1.0)
         except TimeoutError:
             socket.send(b"\r")
             continue
         assert isinstance(piece, bytes), piece
-        seen += piece
+        seen = seen[-500:] + piece
         if wanted in seen:
             return
-    raise AssertionError(f"{wanted!r} did not come, but {seen[-500:]!r}")
+    raise AssertionError(f"{wanted!r} did not come, but {seen!r}")
 
 
 def last_words(socket: ClientConnection) -> str:
