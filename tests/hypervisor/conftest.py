@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lab.estate import Lab
-
-#: Built images are kept here between runs: where the installation keeps its data.
-DATA_DIR = Path(os.environ.get("SLIPWAY_LAB_DIR") or Path(__file__).parents[2] / "var")
+from tests.labs import lab_named
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +17,7 @@ def hosts() -> Iterator[Lab]:
     """Two libvirt hosts with a tiny guest named `tiny` on the first."""
     if os.geteuid() != 0 or shutil.which("libvirtd") is None:
         pytest.fail("The lab needs root and libvirt; run script/test, which installs them, or deselect the mark `lab`.")
-    lab = Lab("contract", DATA_DIR)
+    lab = lab_named("contract")
     lab.down()
     try:
         lab.up([])

@@ -26,10 +26,9 @@ from jobs.models import Job
 from jobs.services import job_submit
 from lab.estate import Lab
 from tests import factories as make
+from tests.labs import lab_named
 from tests.stack import Stack, until
 
-#: Built images are kept here between runs: where the installation keeps its data.
-DATA_DIR = Path(os.environ.get("SLIPWAY_LAB_DIR") or Path(__file__).parents[2] / "var")
 FINAL = {"succeeded", "failed", "errored", "cancelled"}
 
 
@@ -38,7 +37,7 @@ def lab() -> Iterator[Lab]:
     """Two hosts with a Debian guest and a tiny one, torn down at the end."""
     if os.geteuid() != 0 or shutil.which("libvirtd") is None:
         pytest.fail("The lab needs root and libvirt; run script/test, which installs them, or leave tests/lab out.")
-    estate = Lab("tests", DATA_DIR)
+    estate = lab_named("tests")
     estate.down()
     try:
         estate.up([])
