@@ -8,6 +8,7 @@ import sys
 NAMES = {
     "access": "lists and checks at 100,000 VMs and 2,000,000 permission rows, over django-guardian (PostgreSQL)",
     "migrate": "live migration, portal over virsh (lab)",
+    "converge": "guests that write fast over a slow link: every policy, over virsh (lab)",
     "drain": "a host emptied and filled again, portal over xargs and virsh (lab)",
     "snapshot": "snapshot create and revert, portal over virsh (lab)",
     "past": "who could do what at a moment of the past, with 1,000,000 events (embedded database, or yours)",

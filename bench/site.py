@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.report import ROOT
@@ -75,6 +75,16 @@ class BenchSite:
     vm: int
     uris: dict[str, str]
     hosts: dict[str, Hypervisor] = field(default_factory=dict)
+
+    def with_guest(self, name: str, kind: str, **wish: Any) -> BenchSite:
+        """Another guest of the lab as the subject, once Slipway knows it too."""
+        self.lab.add_guest(name, kind, 1, **wish)
+        vm = discovered(self.api, {name})[name]
+        return replace(self, guest=name, uuid=vm["uuid"], vm=vm["id"])
+
+    def address(self) -> str:
+        """Where the guest answers."""
+        return next(str(one["address"]) for one in self.lab.status()["guests"] if one["name"] == self.guest)
 
     def where(self) -> str:
         """The host that runs the guest."""

@@ -137,6 +137,11 @@ class Lab:
             self._start_guests(state, [guest], wait=wait)
             return describe_guest(guest, self._guests(state))
 
+    def console(self, name: str) -> str:
+        """What a guest wrote to its serial console since it was added."""
+        state = self.state()
+        return self._guests(state).console_text(self._guest(state, name))
+
     def remove_guest(self, name: str) -> None:
         """Take a guest off every host, with its snapshots and its disk, and out of the lab."""
         with self._operation(shared=True):

@@ -84,10 +84,14 @@ class Guests:
             return True
         return False
 
+    def console_text(self, guest: Guest) -> str:
+        """All that the guest wrote to its serial console, with what is no text replaced."""
+        return self._console(guest).read_text(errors="replace")
+
     def console_tail(self, guest: Guest) -> str:
         """The last lines that the guest wrote to its serial console."""
         try:
-            text = self._console(guest).read_text(errors="replace")
+            text = self.console_text(guest)
         except FileNotFoundError:
             return f"{guest.name} wrote nothing to its console"
         return f"the console of {guest.name} ends:\n{text[-2000:]}"

@@ -199,6 +199,7 @@ SPECTACULAR_SETTINGS = {
         "HostAvailability": "inventory.models.Host.Availability",
         "HostConnection": "inventory.models.Host.Connection",
         "JobState": "jobs.states.State",
+        "MigrationPolicy": "inventory.models.MigrationPolicy",
         "Operation": "portal.api.jobs.OPERATION_NAMES",
         "Outcome": "audit.events.Outcome",
         "PowerState": "inventory.models.vms.POWER_STATES",

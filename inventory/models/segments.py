@@ -6,6 +6,7 @@ from django.db import models
 
 from access.actions import permissions
 from audit.record import Target
+from inventory.models.policies import MigrationPolicy
 from inventory.querysets import SegmentQuerySet
 
 
@@ -16,6 +17,10 @@ class Segment(models.Model):
     description = models.CharField(max_length=500, blank=True)
     silent = models.JSONField(
         default=list, blank=True, help_text="Groups of changes from outside that are recorded without an alarm."
+    )
+
+    migration_policy = models.CharField(
+        max_length=10, choices=MigrationPolicy, blank=True, help_text="For VMs that have none of their own."
     )
 
     objects = SegmentQuerySet.as_manager()

@@ -8,6 +8,7 @@ from access.actions import permissions
 from audit.record import Target
 from hypervisor.types import PowerState
 from inventory.models.hosts import Host
+from inventory.models.policies import MigrationPolicy
 from inventory.models.segments import Segment
 from inventory.querysets import VMQuerySet
 
@@ -24,6 +25,12 @@ class VM(models.Model):
     name = models.CharField(max_length=255)
     segment = models.ForeignKey(Segment, null=True, blank=True, on_delete=models.PROTECT, related_name="vms")
     created_at = models.DateTimeField(auto_now_add=True)
+    migration_policy = models.CharField(
+        max_length=10, choices=MigrationPolicy, blank=True, help_text="Instead of the segment's."
+    )
+    probe_address = models.GenericIPAddressField(
+        null=True, blank=True, help_text="Where the pause of a migration is measured from outside."
+    )
 
     host = models.ForeignKey(Host, null=True, blank=True, on_delete=models.SET_NULL, related_name="vms")
     power_state = models.CharField(max_length=12, choices=POWER_STATES, default=PowerState.UNKNOWN.value)
@@ -66,6 +73,12 @@ class VM(models.Model):
     @property
     def is_running(self) -> bool:
         return self.power_state == PowerState.RUNNING.value
+
+    @property
+    def policy_of_migrations(self) -> MigrationPolicy:
+        """How far its migrations may go, where nobody says: its own, its segment's, or gently."""
+        own = self.migration_policy or (self.segment.migration_policy if self.segment else "")
+        return MigrationPolicy(own or MigrationPolicy.GENTLE)
 
     @property
     def baseline(self) -> object | None:

@@ -14,7 +14,8 @@ from rest_framework.response import Response
 
 from access import gate
 from access.actions import Action
-from inventory.models import Alarm, Segment
+from inventory.models import Alarm, MigrationPolicy, Segment
+from inventory.services.migration import segment_set_migration
 from inventory.services.segments import segment_create, segment_set_silent
 from jobs.approvals import approval_rules_set
 from portal.api.fields import Body
@@ -35,11 +36,23 @@ class SegmentSerializer(serializers.ModelSerializer):
         child=serializers.ChoiceField(Alarm.choices),
         help_text="Changes from outside that are recorded without an alarm.",
     )
+    migration_policy = serializers.ChoiceField(
+        MigrationPolicy.choices, allow_blank=True, help_text="For VMs that have none of their own; empty: gentle."
+    )
     allowed_actions = serializers.ListField(child=serializers.ChoiceField(Action.choices))
 
     class Meta:
         model = Segment
-        fields = ["id", "name", "description", "networks", "needs_approval", "silent", "allowed_actions"]
+        fields = [
+            "id",
+            "name",
+            "description",
+            "networks",
+            "needs_approval",
+            "silent",
+            "migration_policy",
+            "allowed_actions",
+        ]
         read_only_fields = fields
 
 
@@ -60,6 +73,12 @@ class ApprovalRules(Body):
 
 class Alarms(Body):
     silent = serializers.ListField(child=serializers.CharField(max_length=20), max_length=len(Alarm.values))
+
+
+class SegmentMigration(Body):
+    policy = serializers.ChoiceField(
+        MigrationPolicy.choices, allow_blank=True, help_text="For VMs that have none of their own; empty: gentle."
+    )
 
 
 class SegmentFilters(django_filters.FilterSet):
@@ -109,4 +128,16 @@ class SegmentView(ListModelMixin, RetrieveModelMixin, NounView):
     def alarms(self, request: Request, pk: int) -> Response:
         segment = self.get_object()
         segment_set_silent(actor=self.caller, segment=segment, groups=self.body(Alarms)["silent"])
+        return Response(self.get_serializer(self.get_object()).data)
+
+    @extend_schema(
+        summary="Say how far the migrations of its VMs may go",
+        description="Needs the right to edit it.",
+        request=SegmentMigration,
+        responses={200: SegmentSerializer},
+    )
+    @action(detail=True, methods=["put"], filterset_class=None)
+    def migration(self, request: Request, pk: int) -> Response:
+        segment = self.get_object()
+        segment_set_migration(actor=self.caller, segment=segment, **self.body(SegmentMigration))
         return Response(self.get_serializer(self.get_object()).data)

@@ -9,14 +9,16 @@ import django_filters
 from django.db.models import Prefetch, Q, QuerySet, TextChoices
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access import gate
 from access.actions import Action
-from inventory.models import NIC, VM, Host, Segment, Snapshot
+from inventory.models import NIC, VM, Host, MigrationPolicy, Segment, Snapshot
 from inventory.models.vms import POWER_STATES
+from inventory.services.migration import vm_set_migration
 from inventory.services.segments import vm_assign_segment
 from jobs.models import JobLock
 from portal.api.fields import Body, NamedSerializer, Reference, vm_named, vms_named
@@ -62,6 +64,11 @@ class VMSerializer(serializers.ModelSerializer):
     segment = NamedSerializer(source="shown_segment", allow_null=True)
     power_state = serializers.ChoiceField(POWER_STATES)
     nics = NICSerializer(many=True)
+    migration_policy = serializers.ChoiceField(
+        MigrationPolicy.choices,
+        allow_blank=True,
+        help_text="How far its migrations may go; empty: as its segment says.",
+    )
     baseline = serializers.SerializerMethodField(help_text="The snapshot to fall back to.")
     findings = serializers.SerializerMethodField(help_text="What a person should look at.")
     busy_job = serializers.UUIDField(allow_null=True, help_text="The job that holds the VM now.")
@@ -74,7 +81,7 @@ class VMSerializer(serializers.ModelSerializer):
         fields = [
             "id", "uuid", "name", "title", "host", "segment", "power_state", "state_reason", "memory_mib", "vcpus",
             "observed_at", "missing_since", "is_split", "agent_connected", "nics", "baseline", "findings",
-            "busy_job", "allowed_actions",
+            "busy_job", "migration_policy", "probe_address", "allowed_actions",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -91,6 +98,17 @@ class SegmentChange(Body):
     """`segment`: where the VM goes; null for none."""
 
     segment = Reference(queryset=Segment.objects.all(), allow_null=True)
+
+
+class VMMigration(Body):
+    policy = serializers.ChoiceField(
+        MigrationPolicy.choices,
+        allow_blank=True,
+        help_text="How far its migrations may go; empty: as its segment says.",
+    )
+    address = serializers.IPAddressField(
+        allow_null=True, default=None, help_text="Where the pause of its migrations is measured from outside."
+    )
 
 
 class VMFilters(django_filters.FilterSet):
@@ -149,6 +167,18 @@ class VMView(ListModelMixin, RetrieveModelMixin, NounView):
     def partial_update(self, request: Request, pk: str) -> Response:
         asked = self.body(SegmentChange)
         vm_assign_segment(actor=self.caller, vm=self.get_object(), segment=asked["segment"])
+        return Response(VMSerializer(self._again(pk)).data)
+
+    @extend_schema(
+        summary="Say how far the VM's migrations may go, and where their pause is measured",
+        description="Needs the right to edit it.",
+        request=VMMigration,
+        responses={200: VMSerializer},
+    )
+    @action(detail=True, methods=["put"], filterset_class=None)
+    def migration(self, request: Request, pk: str) -> Response:
+        asked = self.body(VMMigration)
+        vm_set_migration(actor=self.caller, vm=self.get_object(), **asked)
         return Response(VMSerializer(self._again(pk)).data)
 
     def _again(self, pk: str) -> VM:

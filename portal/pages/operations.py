@@ -11,8 +11,8 @@ from django.urls import reverse
 from access.actions import Action
 from inventory.models import VM, Snapshot
 from jobs.models import Job
-from jobs.operations.migrate.convergence import policy_named
 from jobs.operations.migrate.destinations import destinations_for
+from jobs.operations.migrate.policies import policy_named
 from jobs.operations.registry import operation_named
 from jobs.states import State
 from portal.pages.base import visible_or_404
@@ -123,6 +123,9 @@ class MigratePage(OperationPage):
 
     def get_form_kwargs(self) -> dict[str, Any]:
         return super().get_form_kwargs() | {"destinations": self.destinations}
+
+    def get_initial(self) -> dict[str, Any]:
+        return super().get_initial() | {"policy": self.vm.policy_of_migrations.value}
 
     def chosen(self) -> str:
         return "vm.migrate_preview" if "look_first" in self.request.POST else self.operation

@@ -51,6 +51,7 @@ class SegmentDetail(Page):
             may_grant=Action.GRANT in held,
             needs_approval=[operation_words(rule.operation) for rule in segment.approval_rules.all()],
             alarms=[label for name, label in Alarm.choices if name not in segment.silent],
+            may_edit=Action.EDIT in held,
             may_rule=gate.can(user, Action.GRANT),
             grants=grants if may_see_grants else None,
             **kwargs,

@@ -11,13 +11,13 @@ from audit.models import AuditEvent
 from hypervisor.connect import connect
 from inventory.models import Host
 from jobs.models import Job, JobLock
-from jobs.operations.migrate.convergence import policy_named
+from jobs.operations.migrate.policies import policy_named
 from jobs.operations.migrate.prediction import MIB, predict
 from jobs.states import State
 from tests import factories as make
 from tests.jobs.conftest import Estate
 
-GENTLE = policy_named("gentle", None)
+GENTLE = policy_named("gentle")
 GIB = 2**30
 
 
@@ -42,7 +42,7 @@ def test_each_pass_sends_what_was_written_during_the_one_before() -> None:
 def test_a_guest_that_writes_more_than_the_link_carries_does_not_end_and_the_ways_out_are_named() -> None:
     foretold = predict(GIB, 200 * MIB, 100 * MIB, GENTLE)
     assert (foretold.ends, foretold.seconds, foretold.pause_ms) == (False, None, None)
-    for words in ("200 MiB/s", "100 MiB/s", "500 ms", "10.2 s", "assured", "longer pause"):
+    for words in ("200 MiB/s", "100 MiB/s", "750 ms", "10.2 s", "assured", "longer pause"):
         assert words in foretold.sentence
     assert "it will switch to post-copy" in predict(GIB, 200 * MIB, 100 * MIB, policy_named("assured", None)).sentence
 
@@ -50,6 +50,14 @@ def test_a_guest_that_writes_more_than_the_link_carries_does_not_end_and_the_way
 def test_what_fits_into_the_pause_ends_however_much_is_written() -> None:
     foretold = predict(64 * MIB, 900 * MIB, 200 * MIB, GENTLE)
     assert (foretold.ends, foretold.pause_ms) == (True, 320)
+
+
+def test_a_policy_with_a_long_pause_ends_what_makes_no_headway_and_says_how() -> None:
+    foretold = predict(256 * MIB, 200 * MIB, 100 * MIB, policy_named("pause-ok"))
+    assert (foretold.ends, foretold.pause_ms, foretold.seconds) == (True, 2560, 45.1)
+    for words in ("no headway", "after some 40 s", "2560 ms", "pause-ok"):
+        assert words in foretold.sentence
+    assert predict(600 * MIB, 200 * MIB, 100 * MIB, policy_named("pause-ok")).ends is False
 
 
 def test_without_a_known_link_nothing_is_foretold() -> None:
@@ -60,7 +68,7 @@ def test_without_a_known_link_nothing_is_foretold() -> None:
 
 @given(
     st.integers(1, 2**42), st.integers(0, 2**36), st.integers(1, 2**36), st.integers(1, 2_000_000),
-    st.sampled_from(["gentle", "assured", "pause-ok"]),
+    st.sampled_from(["gentle", "assured", "pause-ok", "large"]),
 )  # fmt: skip
 def test_a_foretold_pause_is_never_above_what_is_allowed(
     memory: int, dirty: int, link: int, allowed: int, name: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from access.gate import SYSTEM
 from inventory.models import Snapshot
+from inventory.services.migration import vm_set_migration
 from jobs.models import Step
 from jobs.states import State
 
@@ -29,12 +31,15 @@ def test_baseline_patch_migration_recovery(site, ledger):
     assert patch.result["packages"] == [{"package": "slipway-hello", "old": "1.0", "new": "1.1"}]
     assert version_in(site, ledger) == "1.1"
 
+    address = next(guest["address"] for guest in site.lab.status()["guests"] if guest["name"] == ledger.name)
+    vm_set_migration(actor=SYSTEM, vm=ledger, policy="", address=address)
     move = site.do("vm.migrate", ledger)
     assert move.state == State.SUCCEEDED, (move.error_message, move.traceback)
     assert site.runs_on(ledger) == ["host2"]
     assert move.result["downtime_ms"] > 0
     assert move.result["downtime_source"] == "hypervisor"
     assert abs(move.result["downtime_ms"] - move.result["downtime_event_gap_ms"]) < 250
+    assert move.result["downtime_outside_ms"] > move.result["downtime_ms"] - 20, move.result["downtime_outside_why"]
     assert site.snapshots(ledger, "host2") == {baseline.result["snapshot"], patch.result["snapshot"]}
     ledger.refresh_from_db()
     assert ledger.host.name == "host2"

@@ -19,7 +19,8 @@ from jobs.operations.hosts.parts import Parts
 from jobs.operations.hosts.standing import declare, guests_looked, host_of, restore, written
 from jobs.operations.hosts.survey import OFF, Obstacle, plan_for
 from jobs.operations.migrate.destinations import MIGRATE
-from jobs.operations.params import boolean, choice, integer, only
+from jobs.operations.migrate.policies import policy_wish
+from jobs.operations.params import boolean, integer, only
 
 
 class Activate(Operation):
@@ -38,7 +39,7 @@ class Activate(Operation):
         return {
             "return_home": boolean(params, "return_home", default=True),
             "at_once": integer(params, "at_once", default=MOST_INTO_A_HOST, low=1, high=MOST_AT_ONCE),
-            "policy": choice(params, "policy", ("gentle", "assured", "pause-ok"), default="gentle"),
+            "policy": policy_wish(params),
             "bandwidth_mib": integer(params, "bandwidth_mib", default=0, low=0, high=1_000_000),
         }
 

@@ -18,6 +18,7 @@ from jobs.operations.hosts.parts import Parts, facts_read
 from jobs.operations.hosts.standing import declare, guests_looked, host_of, restore, written
 from jobs.operations.hosts.survey import Obstacle, Outlook, no_room, others_of, outlook, plan_for, rooms_for, survey
 from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.migrate.policies import policy_wish
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.params import choice, integer, only
 
@@ -47,7 +48,7 @@ class Drain(Operation):
         return {
             "unmovable": choice(params, "unmovable", ("refuse", "leave", "shut_down"), default="refuse"),
             "at_once": integer(params, "at_once", default=MOST_OUT_OF_A_HOST, low=1, high=MOST_AT_ONCE),
-            "policy": choice(params, "policy", ("gentle", "assured", "pause-ok"), default="gentle"),
+            "policy": policy_wish(params),
             "bandwidth_mib": integer(params, "bandwidth_mib", default=0, low=0, high=1_000_000),
         }
 

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from hypervisor.echoes import Echoes, Silence
 from hypervisor.errors import GuestNotFound, GuestStateInvalid, HypervisorError
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import Activity, EventKind, GuestEvent, MigrationProgress
 from inventory.models import Host
 from jobs.models import Control
-from jobs.operations.migrate.convergence import Do, Policy, Sample, low_water_percent, next_move
+from jobs.operations.migrate.convergence import SWITCHES_WITHIN, Do, Standing, next_move
 from jobs.operations.migrate.drawing import Course
 from jobs.operations.migrate.obeying import ANY_PAUSE_MS, Obedience
+from jobs.operations.migrate.passes import Passes, Sample
+from jobs.operations.migrate.policies import Policy
 
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
@@ -30,8 +33,6 @@ READ_EVERY = 0.1
 ABORT_AGAIN_AFTER = 10.0
 #: The points of its picture are written so often, in seconds.
 COURSE_SAVED_EVERY = 1.0
-#: A migration that was told to complete whatever the pause is left alone for so long, in seconds.
-SWITCHES_WITHIN = 60.0
 
 
 @dataclass
@@ -46,6 +47,13 @@ class Trace:
     postcopy: float | None = None
     source_gone: float | None = None
     ended: float | None = None
+    echoes: Echoes | None = None
+
+    def silence(self) -> Silence:
+        """End the measuring from outside, if there was any; what it found."""
+        if self.echoes is None:
+            return Silence(None, "no address to measure at is known")
+        return self.echoes.stop()
 
     def phases(self) -> list[dict[str, Any]]:
         """The phases that were seen, each with its length in seconds."""
@@ -109,12 +117,10 @@ class Monitor:
         self.source = source
         self.policy = policy
         self.trace = trace
-        self.samples: list[Sample] = []
+        self.passes = Passes()
         self.last = MigrationProgress(activity=Activity.NONE)
-        self.downtime_ms = policy.first_downtime_ms
+        self.standing = Standing(policy.first_downtime_ms)
         self.verdict = ""  # why it was stopped, when the policy stopped it
-        self._raised_at = 0.0
-        self._in_postcopy = False
         self._abort_asked: float | None = None
         self._forced_at: float | None = None
         self._obedience = Obedience(context, source)
@@ -146,12 +152,12 @@ class Monitor:
             self.abort("cancelled")
 
     def _obey(self) -> None:
-        is_switching = self._in_postcopy or self.trace.suspended is not None
+        is_switching = self.standing.in_postcopy or self.trace.suspended is not None
         for verb in self._obedience.obey(is_switching=is_switching):
             if verb is Control.Verb.FORCE_COMPLETION:
-                self.downtime_ms, self._forced_at = ANY_PAUSE_MS, time.monotonic()
+                self.standing.downtime_ms, self._forced_at = ANY_PAUSE_MS, time.monotonic()
             elif verb is Control.Verb.START_POST_COPY:
-                self._in_postcopy, self.trace.postcopy = True, time.monotonic()
+                self._switched_to_postcopy()
 
     def set_limit(self) -> None:
         """Set the policy's first limit of the pause, which an earlier migration of the same QEMU may have raised. A
@@ -177,7 +183,7 @@ class Monitor:
         self.last = progress
         if progress.memory_total_bytes:
             self._sample(progress)
-            self._course.add(progress, self.downtime_ms)
+            self._course.add(progress, self.standing.downtime_ms)
             self._keep_course()
         self._show()
         return True
@@ -185,13 +191,14 @@ class Monitor:
     def _sample(self, progress: MigrationProgress) -> None:
         now = time.monotonic()
         self.trace.copying = self.trace.copying or now
-        self.samples.append(
+        self.passes.add(
             Sample(
                 at=now - self.trace.started,
                 iteration=progress.iteration,
                 remaining=progress.memory_remaining_bytes,
                 bps=progress.memory_bps,
                 dirty_bps=progress.dirty_bps,
+                throttle=progress.throttle_percent,
             )
         )
 
@@ -205,17 +212,17 @@ class Monitor:
     @property
     def phase(self) -> str:
         """The phase now, in the field's terms."""
-        if self._in_postcopy:
+        if self.standing.in_postcopy:
             return "post-copy"
         if self.trace.suspended is not None:
             return "stop-and-copy"
-        return "warm-up" if self.samples else "preparing"
+        return "warm-up" if self.passes.now else "preparing"
 
     def _show(self) -> None:
         progress = self.last
         self.context.progress(
             self.phase,
-            low_water_percent(self.samples, progress.memory_total_bytes),
+            self.passes.percent(progress.memory_total_bytes),
             remaining_bytes=progress.memory_remaining_bytes,
             total_bytes=progress.memory_total_bytes,
             bps=progress.memory_bps,
@@ -223,40 +230,47 @@ class Monitor:
             iteration=progress.iteration,
             throttle_percent=progress.throttle_percent,
             expected_downtime_ms=progress.downtime_ms,
-            downtime_limit_ms=self.downtime_ms,
+            downtime_limit_ms=self.standing.downtime_ms,
             elapsed_ms=progress.elapsed_ms,
         )
 
     def _steer(self) -> None:
-        move = next_move(
-            self.samples,
-            self.policy,
-            downtime_ms=self.downtime_ms,
-            raised_at=self._raised_at,
-            memory_bytes=self.last.memory_total_bytes,
-            in_postcopy=self._in_postcopy,
-        )
-        connection, uuid = self.context.on(self.source), self.context.uuid
-        if move.do is Do.RAISE_DOWNTIME:
-            self.context.undo_effect(
-                "migration_set_downtime",
-                lambda: connection.migration_set_downtime(uuid, move.downtime_ms),
-                host=self.source,
-                milliseconds=move.downtime_ms,
-            )
-            self.downtime_ms, self._raised_at = move.downtime_ms, self.samples[-1].at
+        """Do what the policy says."""
+        if self.trace.suspended is not None:
+            return  # the guest stands still for the switch, which is let through
+        standing = self.standing
+        move = next_move(self.passes, self.policy, standing, memory_bytes=self.last.memory_total_bytes)
+        if move.do in (Do.RAISE_DOWNTIME, Do.SWITCH):
+            self._set_limit(move.downtime_ms)
+            if move.do is Do.SWITCH:
+                standing.switch_asked_at = standing.raised_at
         elif move.do is Do.POSTCOPY:
+            connection, uuid = self.context.on(self.source), self.context.uuid
             self.context.undo_effect(
                 "migration_start_postcopy", lambda: connection.migration_start_postcopy(uuid), host=self.source
             )
-            self._in_postcopy, self.trace.postcopy = True, time.monotonic()
+            self._switched_to_postcopy()
         elif move.do is Do.ABORT:
             self.abort(move.sentence)
+
+    def _set_limit(self, milliseconds: int) -> None:
+        connection, uuid = self.context.on(self.source), self.context.uuid
+        self.context.undo_effect(
+            "migration_set_downtime",
+            lambda: connection.migration_set_downtime(uuid, milliseconds),
+            host=self.source,
+            milliseconds=milliseconds,
+        )
+        self.standing.downtime_ms = milliseconds
+        self.standing.raised_at = time.monotonic() - self.trace.started
+
+    def _switched_to_postcopy(self) -> None:
+        self.standing.in_postcopy, self.trace.postcopy = True, time.monotonic()
 
     def abort(self, why: str) -> None:
         """Ask the source to cancel; never once the guest has stopped for the switch, where it must be let through."""
         now = time.monotonic()
-        if self._in_postcopy or self.trace.suspended is not None:
+        if self.standing.in_postcopy or self.trace.suspended is not None:
             return
         if self._abort_asked is not None and now - self._abort_asked < ABORT_AGAIN_AFTER:
             return

@@ -10,6 +10,7 @@ from typing import Any
 from access import gate
 from access.actions import Action
 from access.gate import Actor
+from hypervisor.echoes import Echoes
 from hypervisor.errors import GuestNotFound, HypervisorError
 from hypervisor.types import MigrationProgress, MigrationSpec, PowerState, StateReason
 from inventory.approved import carried_over
@@ -19,15 +20,15 @@ from jobs.engine.context import JobContext
 from jobs.errors import CancelRequested, Fenced, InvalidRequest, NotAdmitted, OperationFailed, OutcomeUnknown
 from jobs.operations.base import Operation
 from jobs.operations.migrate import luggage, verification
-from jobs.operations.migrate.convergence import Policy, policy_named
 from jobs.operations.migrate.destinations import destination_chosen, promises_mib
 from jobs.operations.migrate.monitor import Listener, Monitor, Trace
 from jobs.operations.migrate.obeying import nobody_waits
+from jobs.operations.migrate.policies import Policy, policy_named, policy_wish
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.settle import settle
 from jobs.operations.migrate.truth import Truth
 from jobs.operations.migrate.verification import Outcome
-from jobs.operations.params import choice, integer, only
+from jobs.operations.params import integer, only
 from jobs.operations.power import refuse_unsettled
 from jobs.operations.waiting import wait_for
 
@@ -50,7 +51,7 @@ class Migrate(Operation):
             raise InvalidRequest("“destination” is a host's id or name.", field="params.destination")
         return {
             "destination": destination,
-            "policy": choice(params, "policy", ("gentle", "assured", "pause-ok"), default="gentle"),
+            "policy": policy_wish(params),
             "bandwidth_mib": integer(params, "bandwidth_mib", default=0, low=0, high=1_000_000),
             "max_downtime_ms": integer(params, "max_downtime_ms", default=None, low=1, high=2_000_000),
         }
@@ -63,6 +64,7 @@ class Migrate(Operation):
             )
         host = destination_chosen(actor, target, params["destination"])
         params["destination"], params["destination_name"] = host.pk, host.name
+        params["policy"] = params["policy"] or target.policy_of_migrations.value
 
     def rights(self, context: JobContext) -> None:
         gate.authorise(context.actor, Action.PLACE, context.host(context.params["destination"]))
@@ -163,7 +165,7 @@ def _call(
     spec = MigrationSpec(
         bandwidth_mib=context.params["bandwidth_mib"],
         max_downtime_ms=policy.first_downtime_ms,
-        auto_converge=True,
+        auto_converge=policy.slows,
         allow_postcopy=policy.postcopy,
         unsafe=source.cluster.shared_storage,
         persistent=context.job.journal["persistent"],
@@ -214,6 +216,7 @@ def _blocking_call(context: JobContext, source: Host, destination: Host, spec: M
     threading.Thread(target=call, name=f"migrate-{uuid}", daemon=True).start()
     ended.wait(HEAD_START)
     monitor.set_limit()
+    monitor.trace.echoes = Echoes(context.vm.probe_address) if context.vm.probe_address else None
     listener = Listener(uuid, connection, context.on(destination), monitor.trace)
     try:
         monitor.follow(ended)
@@ -252,12 +255,15 @@ def _measure(context: JobContext, monitor: Monitor, source: Host, destination: H
         done = context.on(destination).completed_migration(context.uuid)
     except HypervisorError:
         done = None  # a daemon that was restarted no longer knows
+    outside = trace.silence()
     context.result(
         source=source.name,
         destination=destination.name,
         seconds=_seconds(done, trace),
         downtime_ms=done.downtime_ms if done else trace.event_gap_ms,
         downtime_event_gap_ms=trace.event_gap_ms,
+        downtime_outside_ms=outside.longest_ms,
+        downtime_outside_why=outside.why,
         downtime_source="hypervisor" if done else ("events" if trace.event_gap_ms is not None else "not measured"),
         hypervisor_total_ms=done.elapsed_ms if done else None,
         link_bps=_link_bps(context, monitor, done),
@@ -271,8 +277,7 @@ def _link_bps(context: JobContext, monitor: Monitor, done: MigrationProgress | N
     """What the link carried at its best, in bytes a second; None where a cap held it back, or nobody saw it."""
     if context.params["bandwidth_mib"]:
         return None
-    seen = [sample.bps for sample in monitor.samples] + ([done.memory_bps] if done else [])
-    return max(seen, default=0) or None
+    return max(monitor.passes.fastest_bps, done.memory_bps if done else 0) or None
 
 
 def _seconds(done: MigrationProgress | None, trace: Trace) -> float | None:

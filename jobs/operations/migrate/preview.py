@@ -8,9 +8,9 @@ from hypervisor.errors import HypervisorError
 from inventory.models import Host
 from jobs.engine.context import JobContext
 from jobs.models import Job, Step
-from jobs.operations.migrate.convergence import policy_named
 from jobs.operations.migrate.destinations import MIGRATE, promises_mib
 from jobs.operations.migrate.operation import Migrate
+from jobs.operations.migrate.policies import policy_named
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.prediction import MIB, predict
 from jobs.states import State

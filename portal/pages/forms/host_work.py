@@ -21,8 +21,8 @@ class PacedForm(OperationForm):
 
     policy = forms.ChoiceField(
         label="How far each migration may go for its end",
-        choices=[(value, label) for value, label, _ in POLICIES],
-        initial="gentle",
+        choices=[("", "As each VM's own policy says"), *((value, label) for value, label, _ in POLICIES)],
+        required=False,
     )
     at_once = forms.IntegerField(
         label="VMs at once", required=False, min_value=1, max_value=MOST_AT_ONCE, help_text="2 if left empty."

@@ -95,7 +95,16 @@ POLICIES = [
         "Tries it gently; if the guest writes faster than the link carries, lets it run at the destination at once and"
         " fetches the rest from there (post-copy). It always ends, but if the link fails meanwhile, the guest is lost.",
     ),
-    ("pause-ok", "Pause allowed", "May pause the guest for up to 5 s at the switch."),
+    (
+        "pause-ok",
+        "Pause allowed",
+        "Tries it gently; if it makes no headway, stops the guest for the rest, for up to 5 s.",
+    ),
+    (
+        "large",
+        "Large",
+        "For much memory: pauses of up to 1.5 s from the start, and of up to 5 s if it makes no headway.",
+    ),
 ]
 
 
@@ -112,9 +121,7 @@ class MigrateForm(OperationForm):
     destination = DestinationField(
         queryset=Host.objects.none(), required=False, empty_label="The one with the most free memory"
     )
-    policy = forms.ChoiceField(
-        choices=[(value, label) for value, label, _ in POLICIES], initial="gentle", widget=forms.RadioSelect
-    )
+    policy = forms.ChoiceField(choices=[(value, label) for value, label, _ in POLICIES], widget=forms.RadioSelect)
     max_downtime_ms = forms.IntegerField(
         label="Longest pause, in milliseconds",
         required=False,

@@ -1,0 +1,133 @@
+"""Guests that write faster than a slow link carries: who completes their migration, how soon, with which gap.
+
+Each guest writes its hot memory over and over at one rate. It is migrated by virsh as it comes, by virsh with
+auto-converge, and by each of Slipway's policies, one after the other from whichever host it is on, all with the same
+cap of the bandwidth. What is not over after `LIMIT` seconds is aborted, and counts as not completed. The gap is the
+longest time in which the guest answered nobody on its network, from the call to its end, by echoes every 4 ms from
+outside; a guest that is slowed down answers late, and that is in it too.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from bench.report import Goal, median, report
+from bench.site import BenchSite, bench_site, engine
+from hypervisor.echoes import Echoes
+
+#: MiB/s: the cap of the link, and what the guests write: half of it, half as much again, and four times as much.
+CAP = 16
+RATES = (8, 24, 64)
+#: MiB that a guest writes over and over: 2.5 s of the link.
+HOT = 40
+LIMIT = 150.0
+ECHO_EVERY = 0.004
+POLICIES = ("gentle", "assured", "pause-ok", "large")
+VIRSH: dict[str, tuple[str, ...]] = {"virsh": (), "virsh --auto-converge": ("--auto-converge",)}
+
+Way = Callable[[BenchSite, str], bool]
+
+
+def main(rounds: int = 3) -> None:
+    """Migrate each guest `rounds` times by each arm."""
+    rows: list[dict[str, Any]] = []
+    arms: dict[str, Way] = {name: partial(by_virsh, flags=flags) for name, flags in VIRSH.items()}
+    arms |= {name: partial(by_slipway, policy=name) for name in POLICIES}
+    with bench_site() as site:
+        site.lab.remove_guest(site.guest)
+        for rate in RATES:
+            subject = site.with_guest(f"writer-{rate}", "writer", rate=rate, size=HOT)
+            for number in range(rounds):
+                for name in list(arms) if number % 2 == 0 else reversed(list(arms)):
+                    row = {"rate": rate, "arm": name, **_timed(subject, arms[name])}
+                    rows.append(row)
+                    print(row, file=sys.stderr)
+            subject.lab.remove_guest(subject.guest)
+        versions = engine(site)
+    figures = {arm: _figures([row for row in rows if row["arm"] == arm]) for arm in arms}
+    report("converge", rounds, rows, figures, _goals(rows), versions)
+
+
+def by_virsh(site: BenchSite, destination: str, *, flags: tuple[str, ...]) -> bool:
+    """The anchor; whether it completed within the limit."""
+    source = site.where()
+    asked = ["--live", "--p2p", "--persistent", "--undefinesource", "--unsafe", "--bandwidth", str(CAP), *flags]
+    argv = ["virsh", "-q", "-c", site.uris[source], "migrate", *asked, site.guest, site.uris[destination]]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return process.wait(LIMIT) == 0
+    except subprocess.TimeoutExpired:
+        site.virsh(source, "domjobabort", site.guest)
+        return process.wait(60) == 0  # it may have completed after all
+
+
+def by_slipway(site: BenchSite, destination: str, *, policy: str) -> bool:
+    """Slipway, through its API; a cancel after the limit."""
+    asked = site.api.ask("vm.migrate", {"vm": site.vm}, destination=destination, policy=policy, bandwidth_mib=CAP)
+    try:
+        job = site.api.follow(asked["id"], seconds=LIMIT)
+    except TimeoutError:
+        site.api.post(f"jobs/{asked['id']}/cancel/", {})
+        job = site.api.follow(asked["id"], seconds=120)
+    if job["state"] == "errored":
+        raise RuntimeError(f"the migration errored: {job['error']}")
+    return bool(job["state"] == "succeeded")
+
+
+def _timed(site: BenchSite, way: Way) -> dict[str, Any]:
+    source = site.where()
+    site.settled(source)
+    destination = next(name for name in site.hosts if name != source)
+    echoes, began = Echoes(site.address(), every=ECHO_EVERY), time.monotonic()
+    completed = way(site, destination)
+    seconds, silence = time.monotonic() - began, echoes.stop()
+    if (site.where() == destination) is not completed:
+        raise RuntimeError(f"{site.guest} is not where its migration says")
+    if "LOST WRITE" in site.lab.console(site.guest):
+        raise RuntimeError(f"{site.guest} lost what it wrote")
+    done = site.hosts[destination].completed_migration(site.uuid) if completed else None
+    return {
+        "completed": completed,
+        "seconds": round(seconds, 2),
+        "gap_ms": silence.longest_ms,
+        "downtime_ms": done.downtime_ms if done else None,
+    }
+
+
+def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """By rate: how many of how many were completed, and of these the medians."""
+    figures = {}
+    for rate in RATES:
+        of_rate = [row for row in rows if row["rate"] == rate]
+        done = [row for row in of_rate if row["completed"]]
+        figures[str(rate)] = {
+            "completed": f"{len(done)} of {len(of_rate)}",
+            "seconds": median([row["seconds"] for row in done]) if done else None,
+            "gap_ms": _middle([row["gap_ms"] for row in done]),
+        }
+    return figures
+
+
+def _goals(rows: list[dict[str, Any]]) -> dict[str, Goal]:
+    """What virsh completes in any way at a rate, each policy completes there too, with a smaller median gap."""
+    goals = {}
+    theirs = [row for row in rows if row["arm"] in VIRSH and row["completed"]]
+    rates = {row["rate"] for row in theirs}
+    for policy in POLICIES:
+        ours = [row for row in rows if row["arm"] == policy and row["rate"] in rates]
+        done = [row for row in ours if row["completed"]]
+        goals[f"completes_{policy}"] = Goal(1.0, len(done) / len(ours) if ours else 0.0, at_least=True)
+        gap, anchor = _middle([row["gap_ms"] for row in done]), _middle([row["gap_ms"] for row in theirs])
+        if gap is not None and anchor:
+            goals[f"gap_over_virsh_{policy}"] = Goal(1.0, gap / anchor)
+    return goals
+
+
+def _middle(values: list[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
