@@ -16,7 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bench.report import Goal, median, report
+from bench.pictures import course
+from bench.report import ROOT, Goal, median, report
 from bench.site import BenchSite, bench_site, engine
 from hypervisor.echoes import Echoes
 
@@ -30,7 +31,7 @@ ECHO_EVERY = 0.004
 POLICIES = ("gentle", "assured", "pause-ok", "large")
 VIRSH: dict[str, tuple[str, ...]] = {"virsh": (), "virsh --auto-converge": ("--auto-converge",)}
 
-Way = Callable[[BenchSite, str], bool]
+Way = Callable[[BenchSite, str], dict[str, Any]]
 
 
 def main(rounds: int = 3) -> None:
@@ -46,27 +47,37 @@ def main(rounds: int = 3) -> None:
                 for name in list(arms) if number % 2 == 0 else reversed(list(arms)):
                     row = {"rate": rate, "arm": name, **_timed(subject, arms[name])}
                     rows.append(row)
-                    print(row, file=sys.stderr)
+                    print({key: value for key, value in row.items() if key != "curve"}, file=sys.stderr)
+                    _drawn(row)
             subject.lab.remove_guest(subject.guest)
         versions = engine(site)
     figures = {arm: _figures([row for row in rows if row["arm"] == arm]) for arm in arms}
     report("converge", rounds, rows, figures, _goals(rows), versions)
 
 
-def by_virsh(site: BenchSite, destination: str, *, flags: tuple[str, ...]) -> bool:
+def _drawn(row: dict[str, Any]) -> None:
+    """The last course of each policy at each rate, as a picture beside the raw figures."""
+    if len(row.get("curve", ())) > 2:
+        title = f"{row['arm']}: a guest that writes {row['rate']} MiB/s over a link of {CAP} MiB/s"
+        path = ROOT / "var" / "bench" / f"converge-{row['arm']}-{row['rate']}.svg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(course(row["curve"], title))
+
+
+def by_virsh(site: BenchSite, destination: str, *, flags: tuple[str, ...]) -> dict[str, Any]:
     """The anchor; whether it completed within the limit."""
     source = site.where()
     asked = ["--live", "--p2p", "--persistent", "--undefinesource", "--unsafe", "--bandwidth", str(CAP), *flags]
     argv = ["virsh", "-q", "-c", site.uris[source], "migrate", *asked, site.guest, site.uris[destination]]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        return process.wait(LIMIT) == 0
+        return {"completed": process.wait(LIMIT) == 0}
     except subprocess.TimeoutExpired:
         site.virsh(source, "domjobabort", site.guest)
-        return process.wait(60) == 0  # it may have completed after all
+        return {"completed": process.wait(60) == 0}  # it may have completed after all
 
 
-def by_slipway(site: BenchSite, destination: str, *, policy: str) -> bool:
+def by_slipway(site: BenchSite, destination: str, *, policy: str) -> dict[str, Any]:
     """Slipway, through its API; a cancel after the limit."""
     asked = site.api.ask("vm.migrate", {"vm": site.vm}, destination=destination, policy=policy, bandwidth_mib=CAP)
     try:
@@ -76,7 +87,12 @@ def by_slipway(site: BenchSite, destination: str, *, policy: str) -> bool:
         job = site.api.follow(asked["id"], seconds=120)
     if job["state"] == "errored":
         raise RuntimeError(f"the migration errored: {job['error']}")
-    return bool(job["state"] == "succeeded")
+    return {
+        "completed": job["state"] == "succeeded",
+        "why": job["error"] and job["error"]["message"],
+        "post_copy": (job["result"] or {}).get("post_copy"),
+        "curve": job["curve"],
+    }
 
 
 def _timed(site: BenchSite, way: Way) -> dict[str, Any]:
@@ -84,15 +100,16 @@ def _timed(site: BenchSite, way: Way) -> dict[str, Any]:
     site.settled(source)
     destination = next(name for name in site.hosts if name != source)
     echoes, began = Echoes(site.address(), every=ECHO_EVERY), time.monotonic()
-    completed = way(site, destination)
+    told = way(site, destination)
     seconds, silence = time.monotonic() - began, echoes.stop()
+    completed = told["completed"]
     if (site.where() == destination) is not completed:
         raise RuntimeError(f"{site.guest} is not where its migration says")
     if "LOST WRITE" in site.lab.console(site.guest):
         raise RuntimeError(f"{site.guest} lost what it wrote")
     done = site.hosts[destination].completed_migration(site.uuid) if completed else None
     return {
-        "completed": completed,
+        **told,
         "seconds": round(seconds, 2),
         "gap_ms": silence.longest_ms,
         "downtime_ms": done.downtime_ms if done else None,

@@ -97,6 +97,18 @@ class BenchSite:
         """The anchor: the stock command line. Raises CalledProcessError."""
         subprocess.run(["virsh", "-q", "-c", self.uris[host], *argv], check=True, capture_output=True)
 
+    def seen_at(self, host: str) -> float:
+        """Wait until the API says that the guest runs on that host; the moment it did (monotonic). Raises
+        TimeoutError.
+        """
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            vm = self.api.get(f"vms/{self.vm}/")
+            if vm["power_state"] == "running" and vm["host"]["name"] == host:
+                return time.monotonic()
+            time.sleep(0.005)
+        raise TimeoutError(f"Slipway does not see {self.guest} on {host}")
+
     def settled(self, host: str) -> None:
         """Wait until Slipway too sees the guest running on that host, and idle."""
         deadline = time.monotonic() + 60

@@ -68,11 +68,16 @@ class Echoes:
         self._thread = threading.Thread(target=self._ask, name=f"echoes-{address}", daemon=True)
         self._thread.start()
 
+    def answered(self, more: int, *, seconds: float) -> bool:
+        """Wait until so many more answers have come; whether they have."""
+        deadline, wanted = time.monotonic() + seconds, len(self._answered) + more
+        while len(self._answered) < wanted and self._thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(self._every / 2)
+        return len(self._answered) >= wanted
+
     def stop(self) -> Silence:
         """End it, after one more answer if that comes soon. Returns what was measured."""
-        deadline, known = time.monotonic() + LAST_WAIT, len(self._answered)
-        while len(self._answered) == known and self._thread.is_alive() and time.monotonic() < deadline:
-            time.sleep(self._every / 2)
+        self.answered(1, seconds=LAST_WAIT)
         self._over.set()
         self._thread.join()
         longest = longest_silence(self._sent, self._answered, every=self._every)

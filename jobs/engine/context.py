@@ -217,8 +217,7 @@ class JobContext:
     def undo_effect(self, call: str, do: Callable[[], T], *, host: Host, **detail: Any) -> T:
         """An effect that restores what the job found: also done when the requester's right is gone meanwhile."""
         facts = {"call": call, "host": host.name, **detail}
-        self._tell(EventAction.EFFECT_INTENT, Outcome.INTENT, facts)
-        self.ledger.commit()
+        self.ledger.commit(then=self._event(EventAction.EFFECT_INTENT, Outcome.INTENT, facts))
         try:
             value = do()
         except HypervisorError as error:
@@ -265,4 +264,7 @@ class JobContext:
             return
 
     def _tell(self, action: EventAction, outcome: Outcome, facts: dict[str, Any]) -> None:
-        self.ledger.tell(partial(record, action, target=self.job.target, outcome=outcome, detail=facts))
+        self.ledger.tell(self._event(action, outcome, facts))
+
+    def _event(self, action: EventAction, outcome: Outcome, facts: dict[str, Any]) -> Callable[[], object]:
+        return partial(record, action, target=self.job.target, outcome=outcome, detail=facts)

@@ -7,13 +7,13 @@ import os
 import socket
 import threading
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, OperationalError
 from django.utils import timezone
 
 from access.errors import Refused
@@ -64,6 +64,12 @@ def run(job_id: UUID) -> None:
             except Fenced as error:
                 log.warning("job %s: %s; this worker lets it go", job.pk, error)
                 context.ledger.tell_the_rest()
+            except OperationalError as error:
+                # A deadlock's victim, or the database is away. Nothing of that transaction stands, and what this worker
+                # has in mind is no longer what is written: as if it had died, the sweeper finds the job.
+                log.warning("job %s: the database did not carry a transaction through: %s", job.pk, error)
+                with suppress(OperationalError):
+                    context.ledger.tell_the_rest()
 
 
 def _carry_out(context: JobContext) -> None:
@@ -71,7 +77,7 @@ def _carry_out(context: JobContext) -> None:
     job = context.job
     try:
         _phases(context)
-    except Fenced:
+    except (Fenced, OperationalError):
         raise
     except RightWithdrawn as error:
         _end(context, State.CANCELLED, error.code, str(error), error)
@@ -127,7 +133,7 @@ def _end(context: JobContext, state: State, code: str, message: str, error: Base
         context.begin_phase("rollback")
         try:
             message = f"{message} {context.operation.rollback(context, error)}".strip()
-        except Fenced:
+        except (Fenced, OperationalError):
             raise
         except (HostUnreachable, OperationTimeout, OutcomeUnknown) as problem:
             _take_up_later(context, f"{message} Undoing it is not finished: {problem}")

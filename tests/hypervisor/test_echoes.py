@@ -75,15 +75,12 @@ def neighbour() -> Iterator[tuple[str, str]]:
 def test_a_link_that_is_cut_for_a_while_is_measured(neighbour: tuple[str, str]) -> None:
     link, address = neighbour
     echoes = Echoes(address)
-    while len(echoes._answered) < 5:
-        time.sleep(0.01)
+    assert echoes.answered(5, seconds=10)
     cut = time.time()
     subprocess.run(["ip", "link", "set", link, "down"], check=True)
     time.sleep(0.3)
     subprocess.run(["ip", "link", "set", link, "up"], check=True)
-    asked = len(echoes._answered)
-    while len(echoes._answered) < asked + 5:
-        time.sleep(0.01)
+    assert echoes.answered(5, seconds=30)
     longest, whole = echoes.stop().longest_ms, time.time() - cut
     assert longest is not None
     assert 280 <= longest <= 1000 * whole
@@ -100,8 +97,7 @@ def test_who_never_answers_is_named(neighbour: tuple[str, str]) -> None:
 def test_who_stops_answering_is_not_given_a_figure(neighbour: tuple[str, str]) -> None:
     link, address = neighbour
     echoes = Echoes(address)
-    while len(echoes._answered) < 5:
-        time.sleep(0.01)
+    assert echoes.answered(5, seconds=10)
     subprocess.run(["ip", "link", "set", link, "down"], check=True)
     measured = echoes.stop()
     assert measured.longest_ms is None

@@ -56,7 +56,7 @@ def test_it_is_said_by_who_may_edit_there_and_recorded_when_it_says_something_ne
         ({"address": "127.0.0.1"}, "not the address of a guest"),
         ({"address": "::1"}, "not the address of a guest"),
         ({"address": "224.0.0.1"}, "not the address of a guest"),
-        ({"address": "0.0.0.0"}, "not the address of a guest"),
+        ({"address": "::"}, "not the address of a guest"),
         ({"address": "255.255.255.255"}, "not the address of a guest"),
     ],
 )

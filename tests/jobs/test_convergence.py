@@ -63,6 +63,16 @@ def test_it_is_not_stopped_while_the_guest_is_still_being_slowed_down():
     assert "slowed down by 99 %" in move.sentence
 
 
+def test_a_short_pause_is_better_than_a_guest_that_all_but_stands_still():
+    slowed = run([40 * MIB, 40 * MIB, 20 * MIB, 12 * MIB], throttle=90)
+    assert decide(slowed) == Move(Do.SWITCH, 750)
+    assert decide(slowed, "pause-ok") == Move(Do.SWITCH, 750)
+    assert decide([replace(sample, throttle=80) for sample in slowed]) == WAIT  # it may do without
+    assert decide(run([40 * MIB, 40 * MIB, 26 * MIB, 12 * MIB], throttle=90)) == WAIT  # the next pass will be short
+    longer = run([40 * MIB, 40 * MIB, 30 * MIB, 22 * MIB], throttle=90)
+    assert decide(longer, "pause-ok") == WAIT  # 1.1 s is not better
+
+
 def test_what_the_best_pass_would_have_taken_is_allowed_where_the_policy_has_it():
     short = run([12 * MIB] * 20)  # 600 ms
     assert decide(short, downtime_ms=500) == Move(Do.SWITCH, 750)

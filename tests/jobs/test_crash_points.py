@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from audit.events import EventAction
@@ -260,6 +261,32 @@ def test_a_watcher_that_fails_leaves_the_migration_to_the_next_attempt(estate, m
     assert running_on(estate) == ["right"]
     there = connect(estate.hosts[1].uri)
     assert [info.name for info in there.list_snapshots(str(estate.vm.uuid))] == ["base"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 8])
+def test_a_transaction_that_the_database_gives_up_is_no_bug_of_the_job(estate, monkeypatch, number):
+    """A deadlock's victim, say: nothing of that transaction stands, and the job is taken up again."""
+    assert estate.do("snapshot.create", name="base").state == State.SUCCEEDED
+    commit, made = Ledger.commit, []
+
+    def given_up(ledger, **columns):
+        made.append(columns)
+        if len(made) == number:
+            raise OperationalError("deadlock detected")
+        commit(ledger, **columns)
+
+    monkeypatch.setattr(Ledger, "commit", given_up)
+    job = estate.do("vm.migrate")
+    assert len(made) >= number
+    assert (job.state, JobLock.objects.count(), job.traceback) == (State.RUNNING, 1, "")
+    Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    sweeper.sweep()
+    job = estate.run(Job.objects.get(pk=job.pk))
+    assert job.state == State.SUCCEEDED, job.error_message
+    assert running_on(estate) == ["right"]
+    for call in ("snapshots_forget", "migrate", "snapshots_restore"):
+        assert intents(job, call) == outcomes(job, call)
+    assert intents(job, "migrate") == 1
 
 
 def test_every_effect_that_fails_has_its_outcome(estate, monkeypatch):

@@ -1,8 +1,9 @@
 """Whether a running migration will end, and what to do when it will not. Pure: passes in, a move out.
 
-A migration ends when what remains can be sent within the downtime limit. Without headway the limit is raised in steps;
-once it stalls, the way out is, in this order: the pause that the best pass of late would have taken, if the policy
-has it; post-copy; waiting while the guest is still being slowed down; an abort that says why.
+A migration ends when what remains can be sent within the downtime limit. Without headway the limit is raised in steps.
+Once it stalls, or the guest would next be all but stopped to make it converge, the way out is the pause that the best
+pass of late would have taken, if the policy has it. Where it stalls and that is too long, it is post-copy; else waiting
+while the guest is still being slowed down; else an abort that says why.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ SECONDS_PER_GIB, LEAST_SECONDS = 150.0, 300.0
 FIRST_RAISE_ITERATION, RAISE_STEPS, RAISE_EVERY_SECONDS = 3, 7, 10.0
 #: A limit that is to end the migration allows for so much more than is needed: the bandwidth is a smoothed reading.
 ALLOWANCE = 1.25
+#: A guest that is slowed down by so many percent will next be by 99, and stand still for 990 ms at a time: QEMU lets it
+#: run for slices of 10 ms (softmmu/cpu-throttle.c). A pause that is no longer than that is the lesser evil.
+NEARLY_STOPPED, LONGEST_NAP_MS = 90, 990
 #: A switch that was asked for is waited for so long, in seconds; after half of it with the policy's longest pause.
 SWITCHES_WITHIN = 60.0
 
@@ -69,6 +73,10 @@ def next_move(passes: Passes, policy: Policy, standing: Standing, *, memory_byte
     deadline = max(LEAST_SECONDS, SECONDS_PER_GIB * memory_bytes / GIB)
     if passes.has_stalled or now.at > deadline:
         return _way_out(passes, now, policy, standing, deadline)
+    if now.throttle >= NEARLY_STOPPED and passes.slows_further:
+        move = _switch(passes, min(policy.longest_pause_ms, LONGEST_NAP_MS), standing)
+        if move is not None:
+            return move
     may_raise = now.iteration >= FIRST_RAISE_ITERATION and now.at - standing.raised_at >= RAISE_EVERY_SECONDS
     if standing.downtime_ms < policy.max_downtime_ms and may_raise and passes.without_headway:
         step = max(1, (policy.max_downtime_ms - policy.first_downtime_ms) // RAISE_STEPS)
@@ -78,16 +86,23 @@ def next_move(passes: Passes, policy: Policy, standing: Standing, *, memory_byte
 
 def _way_out(passes: Passes, now: Sample, policy: Policy, standing: Standing, deadline: float) -> Move:
     """For a migration that stalls, or takes longer than it may."""
-    needed = passes.needed_ms
-    if needed is not None and needed <= policy.longest_pause_ms:
-        enough = min(policy.longest_pause_ms, math.ceil(needed * ALLOWANCE))
-        return Move(Do.SWITCH, max(standing.downtime_ms, enough))
+    move = _switch(passes, policy.longest_pause_ms, standing)
+    if move is not None:
+        return move
     if policy.postcopy:
         return Move(Do.POSTCOPY)
     if passes.is_being_throttled and now.at <= deadline:
         return WAIT
     why = "made no headway" if passes.has_stalled else f"did not end within {deadline:.0f} s"
     return _abort(explained(why, passes, now, policy))
+
+
+def _switch(passes: Passes, longest_ms: int, standing: Standing) -> Move | None:
+    """Allow the pause that the best pass of late would have taken; None if that is longer than `longest_ms`."""
+    needed = passes.needed_ms
+    if needed is None or needed > longest_ms:
+        return None
+    return Move(Do.SWITCH, max(standing.downtime_ms, min(longest_ms, math.ceil(needed * ALLOWANCE))))
 
 
 def _awaiting_the_switch(passes: Passes, now: Sample, policy: Policy, standing: Standing, waited: float) -> Move:

@@ -80,6 +80,14 @@ class Passes:
         return len(remaining) >= 2 and remaining[-1] >= min(remaining[:-1])
 
     @property
+    def slows_further(self) -> bool:
+        """The pass that runs began with more than half of the one before: QEMU will slow the guest down further
+        (throttle-trigger-threshold, 50 %).
+        """
+        *_, before, now = [0, 0, *(one.remaining for one in self.beginnings)]
+        return 0 < before <= 2 * now
+
+    @property
     def has_stalled(self) -> bool:
         """No pass within the window began with noticeably less than the best before it."""
         old, recent = self._by_age()
