@@ -34,17 +34,20 @@ def command(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="script/bench crashes")
     parser.add_argument("--runs", type=int, default=200, help="rounds that count, those of earlier runs included")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", type=int, help="this round alone, without writing it down")
+    parser.add_argument("--only", type=int, nargs="+", help="these rounds alone, without writing them down")
     chosen = parser.parse_args(arguments)
     path = ROOT / "var" / "bench" / f"crashes-{chosen.seed}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = _written(path)
     with _ground(f"crashes-{chosen.seed}") as ground:
+        from bench.crash.history import FINAL
         from bench.crash.playing import play
         from bench.crash.rounds import round_of
 
         if chosen.only is not None:
-            print(json.dumps(play(ground, round_of(chosen.seed, chosen.only)), indent=1))
+            for number in chosen.only:
+                row = play(ground, round_of(chosen.seed, number))
+                print(json.dumps(row), _line(row), sep="\n", flush=True)
             return
         number = max((row["number"] for row in rows), default=-1) + 1
         while sum(row["counts"] for row in rows) < chosen.runs:
@@ -54,6 +57,10 @@ def command(arguments: Sequence[str]) -> None:
             rows.append(row)
             print(_line(row), file=sys.stderr, flush=True)
             number += 1
+            if row["end"]["state"] not in FINAL:
+                break  # the ground is spoiled
+    if sum(row["counts"] for row in rows) < chosen.runs:
+        os.execv(sys.executable, [sys.executable, "-m", "bench", "crashes", *arguments])  # noqa: S606 - ourselves
     _report(rows, chosen.seed)
 
 

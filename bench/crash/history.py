@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 RUNNING, ABSENT, UNREADABLE = "running", "absent", "unreadable"
 FINAL = frozenset({"succeeded", "failed", "errored", "cancelled"})
+#: libvirt's reasons of the paused source in post-copy (VIR_DOMAIN_PAUSED_POSTCOPY, ..._FAILED).
+HALVES = (12, 13)
 #: A job is to be over so long after the fault is healed, in seconds.
 OVER_WITHIN = 60.0
 
@@ -51,7 +53,7 @@ class Told:
     locks: int
     ends: int
     unfinished: int
-    effects: Sequence[tuple[str, str]]
+    effects: Sequence[tuple[str, str, str]]
     shown_state: str
     shown_host: str
     seconds_after_heal: float
@@ -71,6 +73,8 @@ class Before:
 
 def violations(history: Sequence[Reading], standings: Mapping[str, Standing], told: Told, before: Before) -> list[str]:
     """Everything that must hold and does not, each in a sentence."""
+    if half_lost(history, told, before):
+        before = replace(before, guest_killed=True)
     found = [*ran_twice(history), *_vm(standings, before), *_job(told), *_agreement(standings, told, before)]
     return list(dict.fromkeys(found))
 
@@ -93,6 +97,22 @@ def ran_twice(history: Sequence[Reading]) -> list[str]:
                 found.append(f"It ran on {host} and on {between[0].host} at once.")
                 break
     return found[:1]
+
+
+def half_lost(history: Sequence[Reading], told: Told, before: Before) -> bool:
+    """Whether the guest fell to the hosts themselves: in post-copy, when each side has a part of it, the destination's
+    part was gone and Slipway had not switched it off. (A destination ends its QEMU when the source's daemon dies before
+    it is told that the guest is its own.)
+    """
+    if any((call, host) == ("force_off", before.destination) for call, _kind, host in told.effects):
+        return False
+    source_is_half = False
+    for reading in history:
+        if reading.host == before.source and reading.state != UNREADABLE:
+            source_is_half = reading.state == "paused" and reading.reason in HALVES
+        elif reading.host == before.destination and source_is_half and reading.state in (ABSENT, "off"):
+            return True
+    return False
 
 
 def _vm(standings: Mapping[str, Standing], before: Before) -> list[str]:
@@ -149,11 +169,11 @@ def _job(told: Told) -> list[str]:
         found.append(f"{told.unfinished} steps of the job are open.")
     if told.chain:
         found.append(f"The record is broken: {told.chain}")
-    for call in sorted({call for call, _kind in told.effects}):
-        kinds = [kind for name, kind in told.effects if name == call]
+    for call in sorted({call for call, _kind, _host in told.effects}):
+        kinds = [kind for name, kind, _host in told.effects if name == call]
         if kinds.count("outcome") > kinds.count("intent"):
             found.append(f"The record has more outcomes than intents of {call}.")
-    if [kind for call, kind in told.effects if call == "migrate"].count("intent") > 1:
+    if [kind for call, kind, _host in told.effects if call == "migrate"].count("intent") > 1:
         found.append("The migration was begun twice.")
     return found
 

@@ -60,7 +60,7 @@ def _is_there(job: Any, plan: Round, facts: dict[str, Any], watch: Watch) -> boo
         return bool(facts["phase"] == what)
     if kind == "step":
         return bool(job.steps.filter(name=what).exists())
-    return (what, kind) in effects_of(job)
+    return (what, kind) in [effect[:2] for effect in effects_of(job)]
 
 
 def _copied(progress: dict[str, Any]) -> float:
@@ -68,11 +68,13 @@ def _copied(progress: dict[str, Any]) -> float:
     return 1 - progress.get("remaining_bytes", 0) / total if total else 0.0
 
 
-def effects_of(job: Any) -> list[tuple[str, str]]:
-    """The record's intents and outcomes of the job's effects, in their order: (call, "intent" or "outcome")."""
+def effects_of(job: Any) -> list[tuple[str, str, str]]:
+    """The record's intents and outcomes of the job's effects, in their order: (call, "intent" or "outcome", host)."""
     from audit.events import EventAction
     from audit.models import AuditEvent
 
     kinds = {EventAction.EFFECT_INTENT.value: "intent", EventAction.EFFECT_OUTCOME.value: "outcome"}
     events = AuditEvent.objects.filter(job_id=str(job.pk), action__in=kinds).order_by("pk")
-    return [(detail["call"], kinds[action]) for action, detail in events.values_list("action", "detail")]
+    return [
+        (detail["call"], kinds[action], detail["host"]) for action, detail in events.values_list("action", "detail")
+    ]

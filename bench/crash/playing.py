@@ -106,9 +106,9 @@ def _where_it_stood(job: Any) -> dict[str, Any]:
     from jobs.models import Job
 
     facts = Job.objects.values("state", "phase", "percent").get(pk=job.pk)
-    last = effects_of(job)[-1:] or [("", "")]
+    call, kind, _host = (effects_of(job) or [("", "", "")])[-1]
     step = job.steps.order_by("-position").values_list("name", flat=True).first()
-    return {**facts, "effect": " ".join(reversed(last[0])), "step": step or ""}
+    return {**facts, "effect": f"{kind} {call}".strip(), "step": step or ""}
 
 
 def _state(job: Any) -> str:

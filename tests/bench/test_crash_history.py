@@ -21,7 +21,7 @@ TOLD = Told(
     locks=0,
     ends=1,
     unfinished=0,
-    effects=[("migrate", "intent"), ("migrate", "outcome")],
+    effects=[("migrate", "intent", "host1"), ("migrate", "outcome", "host1")],
     shown_state="running",
     shown_host="host2",
     seconds_after_heal=3.0,
@@ -80,8 +80,8 @@ def test_one_that_failed_and_left_all_as_it_was_is_right():
         {"told": replace(TOLD, ends=0)},
         {"told": replace(TOLD, ends=2)},
         {"told": replace(TOLD, unfinished=1)},
-        {"told": replace(TOLD, effects=[("migrate", "outcome")])},
-        {"told": replace(TOLD, effects=[("migrate", "intent"), ("migrate", "intent")])},
+        {"told": replace(TOLD, effects=[("migrate", "outcome", "host1")])},
+        {"told": replace(TOLD, effects=[("migrate", "intent", "host1")] * 2)},
         {"told": replace(TOLD, seconds_after_heal=61.0)},
         {"told": replace(TOLD, chain="an event is missing")},
         {"told": replace(TOLD, shown_host="host1")},
@@ -99,6 +99,19 @@ def test_a_guest_whose_qemu_was_killed_may_be_off_where_the_job_says_so():
     assert found(standings=off, told=replace(FAILED, shown_state="shut_off"))
     assert found(standings=off, told=TOLD, before=killed), "the job says that it succeeded"
     assert found(standings={"host1": GONE, "host2": GONE}, told=FAILED, before=killed), "but never lost"
+
+
+def test_a_half_that_its_own_host_ended_is_a_guest_killed_and_one_that_slipway_ended_is_not():
+    halves = [
+        Reading("host1", 0.0, 0.1, "paused", 12),
+        Reading("host2", 0.2, 0.3, "running", 10),
+        Reading("host2", 0.4, 0.5, "absent"),
+    ]
+    off, told = {"host1": OFF, "host2": GONE}, replace(FAILED, shown_state="shut_off")
+    assert found(history=halves, standings=off, told=told) == []
+    by_us = replace(told, effects=[*told.effects, ("force_off", "intent", "host2")])
+    assert found(history=halves, standings=off, told=by_us)
+    assert found(history=halves[:2], standings=off, told=told), "both were there"
 
 
 def test_hosts_that_take_turns_between_two_looks_are_no_two_runs():
