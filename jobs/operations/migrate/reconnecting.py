@@ -43,8 +43,9 @@ class Reconnection:
             return
         context, here = self._context, self._context.on(self._source)
         for host in (self._source, self._destination):
-            version = context.on(host).describe_host().library_version
-            if not can_resume(version):
+            facts = context.on(host).describe_host()
+            version = facts.library_version
+            if facts.hypervisor == "QEMU" and not can_resume(version):
                 raise OutcomeUnknown(
                     f"The post-copy of {context.vm} broke off, and libvirt {'.'.join(map(str, version))} on {host} "
                     "cannot go on with it. Both hosts hold a part of its memory: update libvirt there."
@@ -63,6 +64,6 @@ class Reconnection:
 
 
 def can_resume(version: tuple[int, int, int]) -> bool:
-    """Whether that libvirt can go on with a post-copy, as source and as destination."""
+    """Whether that version of libvirt can go on with a post-copy, as source and as destination."""
     first_bad, first_good = CRASHING_VERSIONS
     return version >= FIRST_VERSION and not first_bad <= version < first_good
