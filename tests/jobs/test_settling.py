@@ -5,6 +5,7 @@ The decisions themselves are in `test_truth.py`; the same by real faults is the 
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -197,3 +198,23 @@ def test_which_versions_can_go_on_with_a_post_copy():
     able = [(8, 5, 0), (9, 0, 0), (11, 1, 0), (11, 4, 0), (12, 0, 0)]
     unable = [(8, 4, 0), (11, 2, 0), (11, 3, 0), (11, 3, 9)]
     assert [can_resume(version) for version in able + unable] == [True] * len(able) + [False] * len(unable)
+
+
+def test_a_worker_that_slept_through_its_lease_makes_no_call(estate, monkeypatch, settings):
+    """It was stopped between the intent and the call; another one may have brought the job to its end meanwhile."""
+    settings.SLIPWAY_LEASE_SECONDS = 1.0
+    marked = Simulated.mark_operation
+
+    def sleep_in(host, uuid, operation_id):
+        marked(host, uuid, operation_id)
+        time.sleep(1.1)
+
+    monkeypatch.setattr(Simulated, "mark_operation", sleep_in)
+    job = estate.do("vm.migrate")
+    assert job.state == State.RUNNING, "it is the next worker's"
+    assert says(estate, "right") is None
+    assert on(estate, "left").completed_migration(str(estate.vm.uuid)) is None
+    monkeypatch.setattr(Simulated, "mark_operation", marked)
+    job = estate.run(again(job))
+    assert (job.state, job.error_code) == (State.FAILED, "migration_failed")
+    assert on(estate, "left").guest_definition(str(estate.vm.uuid)).operation_id == ""

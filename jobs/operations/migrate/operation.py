@@ -207,6 +207,7 @@ def _blocking_call(context: JobContext, source: Host, destination: Host, spec: M
 
     def marked_and_migrated() -> None:
         connection.mark_operation(uuid, mark)
+        context.check_lease()
         connection.migrate(uuid, destination_uri, spec)
 
     def call() -> None:

@@ -187,6 +187,7 @@ class _Settling:
         def look_and_do() -> None:
             if self._see() is not now:
                 raise GuestStateInvalid("The hosts say something else by now; nothing was done.")
+            self._context.check_lease()
             do()
 
         return look_and_do
