@@ -206,6 +206,7 @@ class MigrationSpec:
     allow_postcopy: bool = False
     unsafe: bool = False
     persistent: bool = True
+    resume: bool = False  # go on with a post-copy that broke off; all else as at its start
 
 
 @dataclass(frozen=True, slots=True)

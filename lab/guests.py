@@ -99,8 +99,7 @@ class Guests:
     def remove(self, guest: Guest) -> None:
         """Destroy and undefine the guest on every host, with snapshots, disk and console log."""
         for host in self.find(guest):
-            if self.power_state(guest, host) != "shut off":
-                virsh(host.uri, "destroy", guest.uuid, timeout=120)
+            self._end(guest, host)
             # A transient domain is gone by now.
             if guest.uuid in virsh(host.uri, "list", "--all", "--uuid").split():
                 virsh(host.uri, "undefine", guest.uuid, *_UNDEFINE)
@@ -108,6 +107,17 @@ class Guests:
             self._end_stray(guest, host)
         self._disk(guest).unlink(missing_ok=True)
         self._console(guest).unlink(missing_ok=True)
+
+    def _end(self, guest: Guest, host: Host) -> None:
+        """Destroy the guest on a host, unless it is off. Raises LabError."""
+        if self.power_state(guest, host) == "shut off":
+            return
+        try:
+            virsh(host.uri, "destroy", guest.uuid, timeout=120)
+        except LabError:
+            # What ends by itself at that moment is no longer there to be destroyed.
+            if guest.uuid in virsh(host.uri, "list", "--uuid").split():
+                raise
 
     def _end_stray(self, guest: Guest, host: Host) -> None:
         """Kill a QEMU of the guest that the host's daemon has forgotten."""

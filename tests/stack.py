@@ -92,6 +92,19 @@ class Stack:
         self.start(processes.worker(name, threads=4))
         until(lambda: self._answers(name), what=f"the worker {name}")
 
+    def ensure_worker(self, name: str) -> None:
+        """Start a worker unless it runs; one that was stopped goes on."""
+        popen = self._running.get(name)
+        if popen is None or popen.poll() is not None:
+            self.start_worker(name)
+        else:
+            os.killpg(popen.pid, signal.SIGCONT)
+
+    def pid(self, name: str) -> int | None:
+        """The process's number; None for one that was not started, or was ended here."""
+        popen = self._running.get(name)
+        return popen.pid if popen else None
+
     def start_all(self) -> None:
         """Redis, one worker, scheduler, watcher and sealer."""
         self.start_redis()

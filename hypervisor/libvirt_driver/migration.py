@@ -79,7 +79,7 @@ class Migrating(LibvirtConnection):
         Raises GuestNotFound, MigrationRefused, MigrationAborted, MigrationFailed, HostUnreachable.
         """
         domain = self.domain(uuid)
-        if spec.max_downtime_ms < QEMU_DOWNTIME_MS:
+        if spec.max_downtime_ms < QEMU_DOWNTIME_MS and not spec.resume:
             domain.migrateSetMaxDowntime(spec.max_downtime_ms)
         parameters = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: spec.bandwidth_mib or NO_CAP_MIB}
         domain.migrateToURI3(destination_uri, parameters, migration_flags(spec))
@@ -144,6 +144,7 @@ def migration_flags(spec: MigrationSpec) -> int:
         (spec.auto_converge, libvirt.VIR_MIGRATE_AUTO_CONVERGE),
         (spec.allow_postcopy, libvirt.VIR_MIGRATE_POSTCOPY),
         (spec.unsafe, libvirt.VIR_MIGRATE_UNSAFE),
+        (spec.resume, libvirt.VIR_MIGRATE_POSTCOPY_RESUME),
     ):
         if wanted:
             flags |= more

@@ -23,6 +23,8 @@ SIZE_SECONDS = 60.0
 #: How long a host's identity is believed: it changes with an upgrade, after which new guests start with another QEMU.
 IDENTITY_SECONDS = 60.0
 
+#: A question to QEMU is answered in milliseconds; one that takes so long finds it hung, in milliseconds.
+_HANGS_AFTER_MS = 2000
 _STANDING_STILL = (StateReason.SAVE, StateReason.SNAPSHOT)
 
 
@@ -147,16 +149,19 @@ class Observing(LibvirtConnection):
         """The job the host runs on this guest now. Raises GuestNotFound, GuestBusy when it cannot be told yet.
 
         While an internal snapshot or a save is written, libvirt would let the question wait for its end; the
-        control info answers at once that something is under way.
+        control info answers at once that something is under way; likewise for a QEMU that hangs (seen of each half of
+        a post-copy whose other half had gone).
         """
         domain = self.domain(uuid)
         if domain.ID() < 0:
             return Activity.NONE  # libvirt refuses the question for a guest without a QEMU
         try:
             with translated(self.is_alive):
-                control = domain.controlInfo()[0]
+                control, _detail, held_ms = domain.controlInfo()
         except GuestStateInvalid:
             return Activity.NONE  # it has stopped meanwhile
+        if control == libvirt.VIR_DOMAIN_CONTROL_OCCUPIED and held_ms >= _HANGS_AFTER_MS:
+            raise GuestBusy("This guest's QEMU does not answer its host.")
         if control == libvirt.VIR_DOMAIN_CONTROL_JOB and state_reason(*domain.state()) in _STANDING_STILL:
             raise GuestBusy("The host is saving this guest's memory.")
         return running_job(self, domain)[0]

@@ -45,13 +45,8 @@ class Migrating(Session):
         """
         with self.change() as tx:
             guest = guests.find(tx, self.host, uuid)
-            refused = faults.take(tx, Fault.MIGRATION_REFUSED, self.host, uuid) is not None
-            if not refused:
-                destination = _destination(tx, self.host, destination_uri)
-                _check_guest(tx, guest)
-                _check_destination(tx, guest, destination)
-                number = migration.begin(tx, guest, destination, spec)
-        if refused:
+            number = _started(tx, guest, destination_uri, spec)
+        if number is None:
             raise MigrationRefused(f"The host {self.host} would not migrate {guest['name']}.")
         self.wait_until(lambda db: migration.outcome(db, number)[0] != migration.RUNS)
         end, message = migration.outcome(self.store.connection(), number)
@@ -132,6 +127,18 @@ class Migrating(Session):
         if record is None:
             raise GuestStateInvalid(f"{guest['name']} is not being migrated from {self.host}.")
         return record, migration.model_now(record)
+
+
+def _started(tx: sqlite3.Connection, guest: sqlite3.Row, destination_uri: str, spec: MigrationSpec) -> int | None:
+    """The number of the migration that was begun, or goes on; None when it is refused. Raises MigrationRefused."""
+    if faults.take(tx, Fault.MIGRATION_REFUSED, guest["host"], guest["uuid"]) is not None:
+        return None
+    destination = _destination(tx, guest["host"], destination_uri)
+    if spec.resume:
+        return migration.resume(tx, guest, destination)
+    _check_guest(tx, guest)
+    _check_destination(tx, guest, destination)
+    return migration.begin(tx, guest, destination, spec)
 
 
 def _destination(tx: sqlite3.Connection, source: str, uri: str) -> str:

@@ -50,6 +50,38 @@ def begin(tx: sqlite3.Connection, guest: sqlite3.Row, destination: str, spec: Mi
     return number or 0
 
 
+def resume(tx: sqlite3.Connection, guest: sqlite3.Row, destination: str) -> int | None:
+    """Go on with a post-copy that broke off. Returns the migration's number, None when there is none to go on with."""
+    record = tx.execute(
+        "SELECT * FROM migrations WHERE uuid = ? AND source = ? AND destination = ? ORDER BY id DESC LIMIT 1",
+        (guest["uuid"], guest["host"], destination),
+    ).fetchone()
+    model = _loads(record["model"]) if record else None
+    there = guests.look(tx, destination, guest["uuid"])
+    halves = [half["reason"] for half in (guest, there) if half is not None and guests.is_active(half)]
+    if (
+        model is None
+        or there is None
+        or model.phase is not Phase.POSTCOPY_FAILED
+        or halves != [StateReason.POSTCOPY_FAILED] * 2
+    ):
+        return None
+    now = time.time()
+    breaks = faults.take(tx, Fault.POSTCOPY_FAILS, guest["host"], guest["uuid"]) is not None
+    model = dataclasses.replace(model, phase=Phase.POSTCOPY, postcopy_breaks=breaks)
+    tx.execute(
+        "UPDATE migrations SET outcome = ?, message = '', started = ?, model = ? WHERE id = ?",
+        (RUNS, now - model.clock / record["speed"], _dumps(model), record["id"]),
+    )
+    guests.set_job(tx, guest, Job.MIGRATION_OUT)
+    guests.set_job(tx, there, Job.MIGRATION_IN)
+    guests.set_state(tx, guest, PowerState.PAUSED, StateReason.POSTCOPY, now)
+    guests.set_state(tx, there, PowerState.RUNNING, StateReason.POSTCOPY, now)
+    record = _record(tx, record["id"])
+    _plan_next(tx, record, model)
+    return int(record["id"])
+
+
 def active(db: sqlite3.Connection, source: str, uuid: str) -> sqlite3.Row | None:
     """The record of a guest's migration that is under way from this host."""
     row: sqlite3.Row | None = db.execute(

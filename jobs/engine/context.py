@@ -10,6 +10,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from django.conf import settings
+
 from access import gate
 from access.errors import Refused
 from access.gate import SYSTEM, Actor
@@ -131,6 +133,14 @@ class JobContext:
         if self._heartbeat.lost.is_set():
             raise Fenced(f"{self.job} was taken over")
         return self._heartbeat.cancel_requested.is_set()
+
+    def check_lease(self) -> None:
+        """Raise Fenced if the lease ran out by this worker's own clock, which goes on while the process is stopped: for
+        right before a call that comes some time after its intent, when another worker may have taken up the job.
+        """
+        renewed_at = max(self._heartbeat.renewed_at, self.ledger.committed_at)
+        if self._heartbeat.lost.is_set() or time.monotonic() - renewed_at > settings.SLIPWAY_LEASE_SECONDS:
+            raise Fenced(f"the lease of {self.job} ran out")
 
     def check_cancel(self) -> None:
         """Raise CancelRequested if a cancel was asked for: called where stopping leaves nothing half-done."""

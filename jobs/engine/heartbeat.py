@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,7 @@ class Heartbeat:
     def __init__(self, job: Job) -> None:
         self._pk, self._fence = job.pk, job.fence
         self.lost = threading.Event()
+        self.renewed_at = time.monotonic()  # when the write began that last renewed it
         self.cancel_requested = threading.Event()
         if job.cancel_requested_at is not None:
             self.cancel_requested.set()
@@ -52,10 +54,13 @@ class Heartbeat:
 
     def _renew(self) -> None:
         try:
+            began = time.monotonic()
             mine = Job.objects.filter(pk=self._pk, fence=self._fence, state__in=LEASED)
             if not mine.update(heartbeat_at=timezone.now()):
                 self.lost.set()
-            elif mine.filter(state=State.CANCELLING).exists():
+                return
+            self.renewed_at = began
+            if mine.filter(state=State.CANCELLING).exists():
                 self.cancel_requested.set()
         except Exception as error:  # any database trouble: keep beating, the fence protects the data
             log.warning("job %s: heartbeat failed: %s", self._pk, error)

@@ -7,6 +7,7 @@ the two leaves what a crash within the call would leave, an intent without an ou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ class Ledger:
         self._columns: dict[str, Any] = {}
         self._events: list[Callable[[], object]] = []
         self.steps = Steps(job)
+        self.committed_at = time.monotonic()  # when the last commit began, which renewed the lease
 
     def note(self, **columns: Any) -> None:
         """Set columns of the job; the next commit writes them."""
@@ -43,13 +45,14 @@ class Ledger:
         Raises Fenced; then nothing was written, and the events are still to be told.
         """
         self.note(**columns)
+        began = time.monotonic()
         with transaction.atomic():
             write(self._job, **{"heartbeat_at": timezone.now()} | self._columns)
             self.steps.write()
             self._write_events()
             if then is not None:
                 then()
-        self._columns, self._events = {}, []
+        self._columns, self._events, self.committed_at = {}, [], began
         self.steps.written()
 
     def tell_the_rest(self) -> None:

@@ -136,12 +136,19 @@ class Monitor:
                 self._react()
         self._keep_course(at_once=True)
 
-    def adopt(self) -> None:
-        """Follow a migration that an earlier worker started: until the source has no such job any more."""
+    def adopt(self, *, in_postcopy: bool) -> bool:
+        """Follow a migration that an earlier worker started: until the source has no such job any more. Returns whether
+        it had one.
+        """
+        if in_postcopy and not self._in_postcopy:
+            self._in_postcopy, self.trace.postcopy = True, time.monotonic()
+        seen = False
         while self.read():
+            seen = True
             self._react()
             time.sleep(READ_EVERY)
         self._keep_course(at_once=True)
+        return seen
 
     def _react(self) -> None:
         """After a reading: what people ask for, what the policy says, and a cancel."""

@@ -92,14 +92,16 @@ class Migrate(Operation):
     def execute(self, context: JobContext) -> None:
         source, destination = _hosts(context)
         policy = policy_named(context.params["policy"], context.params["max_downtime_ms"])
-        if context.job.journal.get("called"):
+        is_taken_up = bool(context.job.journal.get("called"))
+        if is_taken_up:
             monitor = _taken_up(context, source, destination, policy)
             problem: HypervisorError | None = None
         else:
             luggage.take_off(context, source)
             monitor, problem = _call(context, source, destination, policy)
         with context.step("settle", "Ask both hosts where the VM runs") as step:
-            found = settle(context, source, destination, monitor)
+            told = not is_taken_up and (problem is None or not problem.retryable)
+            found = settle(context, source, destination, monitor, _spec(context, source, policy), told=told)
             step.detail = found.value
         nobody_waits(context)
         guest_read(destination, context.on(destination), context.uuid)
@@ -158,11 +160,8 @@ def _taken_up(context: JobContext, source: Host, destination: Host, policy: Poli
     return Monitor(context, source, policy, Trace())
 
 
-def _call(
-    context: JobContext, source: Host, destination: Host, policy: Policy
-) -> tuple[Monitor, HypervisorError | None]:
-    """Start the migration and follow it to the end of the call. Returns what was seen, and the call's error."""
-    spec = MigrationSpec(
+def _spec(context: JobContext, source: Host, policy: Policy) -> MigrationSpec:
+    return MigrationSpec(
         bandwidth_mib=context.params["bandwidth_mib"],
         max_downtime_ms=policy.first_downtime_ms,
         auto_converge=policy.slows,
@@ -170,6 +169,13 @@ def _call(
         unsafe=source.cluster.shared_storage,
         persistent=context.job.journal["persistent"],
     )
+
+
+def _call(
+    context: JobContext, source: Host, destination: Host, policy: Policy
+) -> tuple[Monitor, HypervisorError | None]:
+    """Start the migration and follow it to the end of the call. Returns what was seen, and the call's error."""
+    spec = _spec(context, source, policy)
     with context.step("migrate", f"Migrate from {source} to {destination}", shown_at_once=False) as step:
         context.check_cancel()
         monitor = Monitor(context, source, policy, Trace())
@@ -203,6 +209,7 @@ def _blocking_call(context: JobContext, source: Host, destination: Host, spec: M
 
     def marked_and_migrated() -> None:
         connection.mark_operation(uuid, mark)
+        context.check_lease()
         connection.migrate(uuid, destination_uri, spec)
 
     def call() -> None:
