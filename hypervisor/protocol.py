@@ -16,9 +16,11 @@ from hypervisor.types import (
     ExecResult,
     GuestDefinition,
     GuestEvent,
+    GuestNeeds,
     GuestState,
     HostFacts,
     HostIdentity,
+    HostLacks,
     MigrationProgress,
     MigrationSpec,
     SavedSnapshot,
@@ -78,6 +80,14 @@ class Observing(Protocol):
 
     def missing_networks(self, nics: Collection[NIC]) -> list[str]:
         """Names of the networks and bridges of these NICs that are not here; quicker than the list."""
+
+    def guest_needs(self, uuid: str) -> GuestNeeds:
+        """What the guest would need of another host. Raises GuestNotFound."""
+
+    def missing_for(self, needs: GuestNeeds) -> HostLacks:
+        """What of this is not here, by questions that change nothing. What seldom changes (machine types, firmware,
+        pools) is as it was within the last minute.
+        """
 
     def activity(self, uuid: str) -> Activity:
         """The job the host runs on this guest now. Raises GuestNotFound, GuestBusy when it cannot be told yet."""

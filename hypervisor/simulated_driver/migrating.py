@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from hypervisor.errors import GuestStateInvalid, MigrationAborted, MigrationFailed, MigrationRefused
 from hypervisor.simulated_driver import faults, guests, migration
-from hypervisor.simulated_driver.definition import Config
+from hypervisor.simulated_driver.definition import Config, lacks_of, needs_of
 from hypervisor.simulated_driver.faults import Fault
 from hypervisor.simulated_driver.guests import Job
 from hypervisor.simulated_driver.model import (
@@ -184,10 +184,11 @@ def _check_destination(tx: sqlite3.Connection, guest: sqlite3.Row, destination: 
     }
     if hosts[guest["host"]]["cluster"] != hosts[destination]["cluster"]:
         raise MigrationRefused(f"{destination} does not see the disks of {guest['name']}.")
-    networks = set(json.loads(hosts[destination]["networks"]))
-    for nic in Config.loads(guest["config"]).nics:
-        if nic.source not in networks:
-            raise MigrationRefused(f"{destination} has no network {nic.source}.")
+    lacks = lacks_of(set(json.loads(hosts[destination]["networks"])), needs_of(guest))
+    if lacks.networks or lacks.filters:
+        raise MigrationRefused(f"{destination} has no network {', '.join(lacks.networks + lacks.filters)}.")
+    if lacks.machine:
+        raise MigrationRefused(lacks.machine)
     off = (PowerState.SHUT_OFF.value, PowerState.CRASHED.value)
     used = tx.execute(
         "SELECT coalesce(sum(memory_mib), 0) FROM guests WHERE host = ? AND state NOT IN (?, ?)", (destination, *off)
