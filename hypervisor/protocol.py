@@ -159,6 +159,12 @@ class Migrating(Protocol):
         proves where the guest runs: ask both hosts.
         """
 
+    def canary_start(self, uuid: str) -> None:
+        """Start a canary: a transient guest of `CANARY_MIB` without disks and network cards, named `canary_name`, that
+        stays paused and is gone once it is switched off. It is there to be migrated. Raises NotSupported, GuestExists
+        or HypervisorError when one of that UUID runs.
+        """
+
     def dirty_rate(self, uuid: str, *, seconds: int = 1) -> int:
         """Measure how much memory a running guest writes, in bytes per second; takes `seconds` (1 to 60). Raises
         GuestNotFound, GuestStateInvalid for a guest that is off.

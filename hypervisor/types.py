@@ -59,6 +59,15 @@ class Activity(StrEnum):
 MARK_NAMESPACE = "urn:slipway:operation:1"
 
 
+#: The size of a canary: a guest without disks that proves the path between two hosts by travelling it.
+CANARY_MIB = 32
+
+
+def canary_name(uuid: str) -> str:
+    """What a canary is called on the hosts."""
+    return f"slipway-canary-{uuid[:8]}"
+
+
 class EventKind(StrEnum):
     """What a host announces about a guest. Events are hints: the state is asked for again before deciding."""
 

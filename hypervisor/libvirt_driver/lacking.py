@@ -33,7 +33,7 @@ class Lacking(Observing):
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self._firmware: dict[tuple[str, str, str, str], tuple[float, frozenset[str]]] = {}
-        self._pool_paths: tuple[float, dict[str, str]] | None = None
+        self._pools: tuple[float, dict[str, str]] = (0.0, {})
 
     @remote()
     def guest_needs(self, uuid: str) -> GuestNeeds:
@@ -114,9 +114,8 @@ class Lacking(Observing):
     def _missing_files(self, needs: GuestNeeds) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Of the files: those that their pool has not, and those that are in no pool."""
         missing, unproved = [], []
-        pools = self._pools() if needs.files else {}
         for path in needs.files:
-            pool = pools.get(dirname(path))
+            pool = self._pool_at(dirname(path))
             if pool is None:
                 unproved.append(path)
             elif not self._has_file(pool, path):
@@ -124,26 +123,31 @@ class Lacking(Observing):
         return tuple(missing), tuple(unproved)
 
     def _has_file(self, pool: str, path: str) -> bool:
-        """Whether a pool has a file: as it knows, else after a look at the directory."""
+        """Whether a pool has a file: as it knows, else after a look at the directory. A pool goes on listing one that
+        was removed behind its back; its size cannot be told any more.
+        """
         for refresh in (False, True):
             try:
-                with translated(self.is_alive, table={libvirt.VIR_ERR_NO_STORAGE_VOL: _NotThere}):
+                with translated(self.is_alive, otherwise=_NotThere):
                     if refresh:
                         self.handle.storagePoolLookupByName(pool).refresh(0)
-                    self.handle.storageVolLookupByPath(path)
+                    self.handle.storageVolLookupByPath(path).info()
                     return True
             except _NotThere:
                 continue
         return False
 
-    def _pools(self) -> dict[str, str]:
-        """Directory -> the active pool that is kept there."""
+    def _pool_at(self, directory: str) -> str | None:
+        """The active pool that is kept in a directory; looked for anew when none is known."""
         now = time.monotonic()
-        if self._pool_paths is None or now - self._pool_paths[0] > REMEMBERED_SECONDS:
-            self._pool_paths = now, self._read_pools()
-        return self._pool_paths[1]
+        at, known = self._pools
+        if directory not in known or now - at > REMEMBERED_SECONDS:
+            known = self._read_pools()
+            self._pools = now, known
+        return known.get(directory)
 
     def _read_pools(self) -> dict[str, str]:
+        """Directory -> the active pool that is kept there."""
         try:
             with translated(self.is_alive):
                 pools = self.handle.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)

@@ -20,9 +20,18 @@ from hypervisor.errors import (
     MigrationRefused,
 )
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import Activity, MigrationProgress, MigrationSpec, PowerState, StateReason
+from hypervisor.types import (
+    CANARY_MIB,
+    Activity,
+    MigrationProgress,
+    MigrationSpec,
+    PowerState,
+    StateReason,
+    canary_name,
+)
 from tests.hypervisor.contract_base import ContractBase, Estate, Feature, Recorder, eventually, needs, state_or_none
 
+CANARY = "00000000-0000-4000-8000-0000000ca4a7"
 needs_migration = needs(Feature.MIGRATION)
 
 
@@ -285,3 +294,25 @@ class MigrationContract(ContractBase):
         eventually(estate, lambda: first.guest_state(estate.guest).state is PowerState.SHUT_OFF, "the power going off")
         with pytest.raises(GuestStateInvalid):
             first.dirty_rate(estate.guest)
+
+    @needs_migration
+    def test_a_canary_travels_and_is_gone(self, estate: Estate, first: Hypervisor, second: Hypervisor) -> None:
+        first.canary_start(CANARY)
+        there = {guest.uuid: guest for guest in first.list_guests()}[CANARY]
+        assert (there.name, there.memory_mib, there.persistent) == (canary_name(CANARY), CANARY_MIB, False)
+        assert there.state is PowerState.PAUSED
+        with pytest.raises(HypervisorError):
+            first.canary_start(CANARY)
+        spec = MigrationSpec(persistent=False, auto_converge=False)  # nothing of it is on a disk: no need to be unsafe
+        first.migrate(CANARY, estate.second_uri, spec)
+        eventually(estate, lambda: state_or_none(first, CANARY) is None, "the source's forgetting")
+        arrived = second.guest_state(CANARY)
+        assert (arrived.name, arrived.persistent) == (canary_name(CANARY), False)
+        second.force_off(CANARY)
+        assert state_or_none(second, CANARY) is None
+
+    @needs_migration
+    def test_a_canary_that_was_left_behind_is_taken_away(self, estate: Estate, first: Hypervisor) -> None:
+        first.canary_start(CANARY)
+        first.force_off(CANARY)
+        assert state_or_none(first, CANARY) is None
