@@ -6,7 +6,6 @@ import threading
 import uuid as uuids
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree.ElementTree import SubElement
@@ -23,7 +22,7 @@ from hypervisor.errors import (
     HypervisorError,
 )
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import NIC, Activity, HostLacks, MigrationSpec, PowerState, StateReason
+from hypervisor.types import NIC, Activity, MigrationSpec, PowerState, StateReason
 from tests.hypervisor.contract_base import ContractBase, Estate, Feature, Recorder, eventually, needs, state_or_none
 
 #: Text that is dangerous to XML, to a shell, to a format string, or to a path.
@@ -139,26 +138,6 @@ class BasicsContract(ContractBase):
         nics = [NIC("", kind, name) for name in [*there, "nowhere", "../up", "nowhere", ""]]
         assert first.missing_networks(nics) == ["../up", "nowhere"]
         assert first.missing_networks([]) == []
-
-    def test_a_guest_lacks_nothing_where_it_is(self, estate: Estate, first: Hypervisor) -> None:
-        needs = first.guest_needs(estate.guest)
-        definition = first.guest_definition(estate.guest)
-        assert (needs.virt_type, needs.machine, needs.nics) == (
-            definition.virt_type, definition.machine, definition.nics,
-        )  # fmt: skip
-        assert (needs.ties, needs.busy_disks) == ((), ())
-        assert first.missing_for(needs) == HostLacks(unproved=needs.files)
-        with pytest.raises(GuestNotFound):
-            first.guest_needs(NOBODY)
-
-    def test_what_a_host_lacks_is_named(self, estate: Estate, first: Hypervisor) -> None:
-        needs = first.guest_needs(estate.guest)
-        nic = NIC("52:54:00:00:00:09", "network", "nowhere")
-        asked = replace(needs, machine="pc-q35-99.1", nics=(*needs.nics, nic), filters=("clean-traffic", "nobodys"))
-        found = first.missing_for(asked)
-        assert (found.networks, found.filters) == (("nowhere",), ("nobodys",))
-        assert "pc-q35-99.1" in found.machine
-        assert first.missing_for(needs) == HostLacks(unproved=needs.files)
 
     def test_a_running_guest_uses_cpu_time(self, estate: Estate, first: Hypervisor) -> None:
         before = first.cpu_time_ns(estate.guest)

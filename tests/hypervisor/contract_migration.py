@@ -22,7 +22,9 @@ from hypervisor.errors import (
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import (
     CANARY_MIB,
+    NIC,
     Activity,
+    HostLacks,
     MigrationProgress,
     MigrationSpec,
     PowerState,
@@ -294,6 +296,28 @@ class MigrationContract(ContractBase):
         eventually(estate, lambda: first.guest_state(estate.guest).state is PowerState.SHUT_OFF, "the power going off")
         with pytest.raises(GuestStateInvalid):
             first.dirty_rate(estate.guest)
+
+    @needs_migration
+    def test_a_guest_lacks_nothing_where_it_is(self, estate: Estate, first: Hypervisor) -> None:
+        needs = first.guest_needs(estate.guest)
+        definition = first.guest_definition(estate.guest)
+        assert (needs.virt_type, needs.machine, needs.nics) == (
+            definition.virt_type, definition.machine, definition.nics,
+        )  # fmt: skip
+        assert (needs.ties, needs.busy_disks) == ((), ())
+        assert first.missing_for(needs) == HostLacks(unproved=needs.files)
+        with pytest.raises(GuestNotFound):
+            first.guest_needs(CANARY)
+
+    @needs_migration
+    def test_what_a_host_lacks_is_named(self, estate: Estate, first: Hypervisor) -> None:
+        needs = first.guest_needs(estate.guest)
+        nic = NIC("52:54:00:00:00:09", "network", "nowhere")
+        asked = replace(needs, machine="pc-q35-99.1", nics=(*needs.nics, nic), filters=("clean-traffic", "nobodys"))
+        found = first.missing_for(asked)
+        assert (found.networks, found.filters) == (("nowhere",), ("nobodys",))
+        assert "pc-q35-99.1" in found.machine
+        assert first.missing_for(needs) == HostLacks(unproved=needs.files)
 
     @needs_migration
     def test_a_canary_travels_and_is_gone(self, estate: Estate, first: Hypervisor, second: Hypervisor) -> None:

@@ -32,7 +32,7 @@ CHANGING = frozenset(
         "start", "shutdown", "reboot", "force_off", "resume", "snapshot_create", "snapshot_revert", "snapshot_delete",
         "snapshots_forget", "snapshots_restore", "migrate", "migration_abort", "migration_set_downtime",
         "migration_set_bandwidth", "migration_start_postcopy", "mark_operation", "set_autostart", "define", "redefine",
-        "undefine", "agent_write_file",
+        "undefine", "agent_write_file", "canary_start",
     }
 )  # fmt: skip
 READING = frozenset(
@@ -76,6 +76,8 @@ EFFECTS: dict[str, list[tuple[str, list[str]]]] = {
     # What they do to a hypervisor, their parts do: jobs of the kinds above.
     "host.drain": [],
     "host.activate": [],
+    # There and back: each canary is started, migrated and taken away.
+    "host.prove_paths": [("prove_path", ["canary_start", "migrate", "force_off"])] * 2,
 }
 #: Calls that are made while another is under way, at no certain place among the others, and by which intent.
 BESIDE = {("migration_set_downtime", "migrate")}

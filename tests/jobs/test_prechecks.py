@@ -11,7 +11,7 @@ from hypervisor.connect import connect
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.definition import Config
 from hypervisor.types import Activity, Disk, GuestState, PowerState
-from inventory.models import VM, Cluster, Host
+from inventory.models import VM, Cluster, Host, HostPair
 from jobs.models import Step
 from jobs.operations.migrate.prechecks import Facts, read_facts, verdicts
 from jobs.states import State
@@ -64,6 +64,7 @@ def another(facts: Facts, *, uuid: str = "0", name: str = "other") -> GuestState
 #: Code -> what brings it about. Written by hand; a code that no case brings about fails.
 CASES: dict[str, Any] = {
     "host_in_maintenance": in_maintenance,
+    "path_broken": lambda f: replace(f, path=HostPair(source=f.source, destination=f.destination, ok=False)),
     "same_host": lambda f: replace(
         f, destination_facts=replace(f.destination_facts, host_uuid=f.source_identity.host_uuid)
     ),

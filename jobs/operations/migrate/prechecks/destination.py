@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.timesince import timesince
+
 from jobs.engine.context import Verdict
 from jobs.operations.migrate.prechecks.facts import Facts
 
@@ -17,6 +19,20 @@ def taking(facts: Facts) -> Verdict:
         not facts.destination.in_maintenance,
         "host_in_maintenance",
         f"{facts.destination} is in maintenance by now and takes no VMs.",
+    )
+
+
+def path(facts: Facts) -> Verdict:
+    """The last canary got there; before the first one that is not known, and said."""
+    known = facts.path
+    at = known.proved_at if known is not None else None
+    return Verdict(
+        "path",
+        "See that VMs get from one host to the other",
+        known is None or not known.is_broken,
+        "path_broken",
+        f"No VM gets from {facts.source} to {facts.destination} at present; prove the path once it is mended.",
+        found=f"proved {timesince(at, depth=1)} ago" if at is not None else "not proved yet",
     )
 
 

@@ -16,7 +16,7 @@ from hypervisor.types import (
     HostLacks,
     SavedSnapshot,
 )
-from inventory.models import VM, Host
+from inventory.models import VM, Host, HostPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Facts:
     lacks: HostLacks
     snapshots: list[SavedSnapshot]
     promised_mib: int
+    path: HostPair | None
 
 
 def read_facts(
@@ -67,6 +68,7 @@ def read_facts(
                 on_source.identify_host(),
             )
         )
+        path = HostPair.objects.filter(source=source, destination=destination).first()
         there, destination_facts = of_destination.result()
         lacks = of_needs.result()
     return Facts(
@@ -83,4 +85,5 @@ def read_facts(
         lacks=lacks,
         snapshots=snapshots,
         promised_mib=promised_mib,
+        path=path,
     )
