@@ -191,6 +191,22 @@ class Migrating(Protocol):
         """Switch to post-copy; only when the migration was started with `allow_postcopy`."""
 
 
+class Storage(Protocol):
+    """Storage pools, and whether two hosts see the same one."""
+
+    def storage_pools(self) -> dict[str, str]:
+        """Directory -> the active pool that is kept there."""
+
+    def marker_create(self, pool: str, name: str) -> None:
+        """Create a tiny volume, whose name begins with `MARKER_PREFIX`."""
+
+    def marker_seen(self, pool: str, name: str) -> bool:
+        """Whether the pool has a volume of that name, after a look at its directory."""
+
+    def markers_remove(self, pool: str, prefix: str) -> None:
+        """Remove all volumes whose names begin with this, which begins with `MARKER_PREFIX`."""
+
+
 class Defining(Protocol):
     """Definitions: what recovery needs, no more."""
 
@@ -257,5 +273,7 @@ class Consoles(Protocol):
         """
 
 
-class Hypervisor(Connection, Observing, Powering, Snapshotting, Migrating, Defining, Agent, Consoles, Protocol):
+class Hypervisor(
+    Connection, Observing, Powering, Snapshotting, Migrating, Storage, Defining, Agent, Consoles, Protocol
+):
     """One host, all of the above."""

@@ -63,6 +63,10 @@ MARK_NAMESPACE = "urn:slipway:operation:1"
 CANARY_MIB = 32
 
 
+#: With this the names of the volumes begin that show whether two hosts see the same storage.
+MARKER_PREFIX = "slipway-marker-"
+
+
 def canary_name(uuid: str) -> str:
     """What a canary is called on the hosts."""
     return f"slipway-canary-{uuid[:8]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -18,15 +18,22 @@ def path_between(source: Host, destination: Host) -> HostPair:
     return pair
 
 
-def path_observed(pair: HostPair, *, ok: bool, why: str = "", seconds: float | None = None) -> None:
-    """Write down whether a canary got through, and how long it took."""
-    facts = {"ok": ok, "why": why[:500], "seconds": seconds, "proved_at": timezone.now()}
+def path_observed(
+    pair: HostPair, *, ok: bool, why: str = "", seconds: float | None = None, shared: Collection[str] = ()
+) -> None:
+    """Write down whether a canary got through, how long it took, and which storage the hosts share."""
+    facts = {"ok": ok, "why": why[:500], "seconds": seconds, "proved_at": timezone.now(), "shared": sorted(shared)}
     HostPair.objects.filter(pk=pair.pk).update(**facts)
 
 
 def unreachable_from(host: Host) -> QuerySet[Any]:
     """Ids of the hosts that the last canary from this host did not get to."""
     return HostPair.objects.broken().filter(source=host).values("destination")
+
+
+def may_share_storage(host: Host) -> bool:
+    """Whether the disks of a host's VMs may be seen by another host: by declaration, or as was proved of some path."""
+    return host.cluster.shared_storage or any(pair.shared for pair in HostPair.objects.filter(source=host, ok=True))
 
 
 def paths_of(host: Host, others: QuerySet[Host]) -> list[HostPair]:

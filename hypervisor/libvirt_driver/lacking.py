@@ -13,6 +13,7 @@ from hypervisor.libvirt_driver.connection import remote
 from hypervisor.libvirt_driver.errors import translated
 from hypervisor.libvirt_driver.needs import read_needs
 from hypervisor.libvirt_driver.observing import Observing
+from hypervisor.libvirt_driver.storage import Storage
 from hypervisor.types import GuestNeeds, HostLacks
 
 #: How long machine types, firmware and pools are believed: they change with a package or an administrator.
@@ -27,7 +28,7 @@ class _NotThere(HypervisorError):
     """The host has nothing of that name."""
 
 
-class Lacking(Observing):
+class Lacking(Observing, Storage):
     """The protocol's `guest_needs` and `missing_for`."""
 
     def __init__(self, uri: str) -> None:
@@ -142,15 +143,6 @@ class Lacking(Observing):
         now = time.monotonic()
         at, known = self._pools
         if directory not in known or now - at > REMEMBERED_SECONDS:
-            known = self._read_pools()
+            known = self.storage_pools()
             self._pools = now, known
         return known.get(directory)
-
-    def _read_pools(self) -> dict[str, str]:
-        """Directory -> the active pool that is kept there."""
-        try:
-            with translated(self.is_alive):
-                pools = self.handle.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
-                return {text_of(parse(pool.XMLDesc(0)), "target/path").rstrip("/"): pool.name() for pool in pools}
-        except NotSupported:
-            return {}

@@ -214,7 +214,7 @@ def _check_destination(tx: sqlite3.Connection, guest: sqlite3.Row, destination: 
         row["name"]: row
         for row in tx.execute("SELECT * FROM hosts WHERE name IN (?, ?)", (guest["host"], destination)).fetchall()
     }
-    if hosts[guest["host"]]["cluster"] != hosts[destination]["cluster"]:
+    if Config.loads(guest["config"]).disks and hosts[guest["host"]]["cluster"] != hosts[destination]["cluster"]:
         raise MigrationRefused(f"{destination} does not see the disks of {guest['name']}.")
     lacks = lacks_of(set(json.loads(hosts[destination]["networks"])), needs_of(guest))
     if lacks.networks or lacks.filters:

@@ -11,6 +11,9 @@ from django.utils import timezone
 from inventory.models.hosts import Host
 from inventory.querysets import HostPairQuerySet
 
+#: Proved every day; a day that is late is no reason to take it back.
+SHARED_FOR = timedelta(hours=30)
+
 
 class HostPair(models.Model):
     """The way from one host to another, as a canary found it: a tiny VM that travels it and is gone again.
@@ -26,6 +29,7 @@ class HostPair(models.Model):
     proved_at = models.DateTimeField(null=True)
     why = models.CharField(max_length=500, blank=True)
     seconds = models.FloatField(null=True)
+    shared = models.JSONField(default=list, help_text="Directories of pools that the two were seen to share.")
 
     objects = HostPairQuerySet.as_manager()
 
@@ -41,6 +45,10 @@ class HostPair(models.Model):
     def is_broken(self) -> bool:
         """Whether the last canary did not get through."""
         return self.ok is False
+
+    def shares(self, directory: str) -> bool:
+        """Whether the two hosts were lately seen to share the storage in this directory."""
+        return directory in self.shared and self.was_proved_within(SHARED_FOR)
 
     def was_proved_within(self, age: timedelta) -> bool:
         """Whether a canary got through so lately."""

@@ -22,6 +22,7 @@ from hypervisor.errors import (
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import (
     CANARY_MIB,
+    MARKER_PREFIX,
     NIC,
     Activity,
     HostLacks,
@@ -340,3 +341,23 @@ class MigrationContract(ContractBase):
         first.canary_start(CANARY)
         first.force_off(CANARY)
         assert state_or_none(first, CANARY) is None
+
+    @needs_migration
+    def test_hosts_find_out_that_they_share_a_pool(self, estate: Estate, first: Hypervisor, second: Hypervisor) -> None:
+        here, there = first.storage_pools(), second.storage_pools()
+        shared = sorted(here.keys() & there.keys())
+        assert shared
+        pool = here[shared[0]]
+        name = f"{MARKER_PREFIX}contract-1"
+        assert not first.marker_seen(pool, name)
+        second.marker_create(there[shared[0]], name)
+        assert first.marker_seen(pool, name)
+        with pytest.raises(HypervisorError):
+            second.marker_create(there[shared[0]], name)
+        with pytest.raises(HypervisorError):
+            second.markers_remove(there[shared[0]], "")
+        second.markers_remove(there[shared[0]], f"{MARKER_PREFIX}contract-")
+        assert not first.marker_seen(pool, name)
+        second.markers_remove(there[shared[0]], f"{MARKER_PREFIX}contract-")
+        with pytest.raises(HypervisorError):
+            first.marker_seen("no-such-pool", name)

@@ -16,8 +16,9 @@ from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.driver import SimulatedHypervisor
 from hypervisor.simulated_driver.faults import Fault, clear, plant
 from hypervisor.types import PowerState
-from inventory.models import VM, Host, HostPair, SeenChange
+from inventory.models import VM, Cluster, Host, HostPair, SeenChange
 from inventory.paths import path_between, path_observed
+from inventory.services.hosts import host_create
 from inventory.syncing import guest_read, host_sync
 from jobs.errors import NotAdmitted, TargetBusy
 from jobs.models import Job, JobLock, Step
@@ -66,6 +67,27 @@ def test_both_ways_are_proved_and_nothing_is_left(estate: Estate) -> None:
     assert titles == ["Prove the path from left to right", "Prove the path from right to left"]
 
 
+def test_storage_is_proved_along_and_then_needs_no_declaration(estate: Estate) -> None:
+    Cluster.objects.update(shared_storage=False)
+    refused = estate.do("vm.migrate")
+    assert (refused.state, refused.error_code) == (State.FAILED, "storage_not_shared")
+    job = estate.run(prove(estate))
+    assert job.state == State.SUCCEEDED, job.error_message
+    assert all(pair.shared == ["/var/lib/libvirt/images"] for pair in HostPair.objects.all())
+    moved = estate.do("vm.migrate")
+    assert moved.state == State.SUCCEEDED, moved.error_message
+
+
+def test_hosts_that_do_not_see_each_others_files_share_nothing(estate: Estate) -> None:
+    simulated.create_hosts([simulated.SimulatedHost("apart", cluster="elsewhere")])
+    apart = host_create(actor=SYSTEM, name="apart", uri="sim://apart/", cluster=estate.cluster)
+    host_sync(apart)
+    job = estate.run(job_submit(actor=SYSTEM, operation="host.prove_paths", target=Host.objects.get(pk=apart.pk)))
+    assert job.state == State.SUCCEEDED, job.error_message
+    assert job.result["proved"] == 4
+    assert [pair.shared for pair in HostPair.objects.all()] == [[], [], [], []]
+
+
 def test_a_path_that_is_broken_is_told_and_the_others_are_proved(estate: Estate) -> None:
     plant(Fault.MIGRATION_REFUSED, "left")
     job = estate.run(prove(estate))
@@ -78,7 +100,8 @@ def test_a_path_that_is_broken_is_told_and_the_others_are_proved(estate: Estate)
     assert canaries(estate) == []
     outcomes = AuditEvent.objects.filter(job_id=str(job.pk), action=EventAction.EFFECT_OUTCOME).order_by("pk")
     assert [(event.detail["call"], event.outcome) for event in outcomes] == [
-        ("prove_path", Outcome.FAILED), ("force_off", Outcome.OK), ("prove_path", Outcome.OK),
+        ("prove_path", Outcome.FAILED), ("force_off", Outcome.OK), ("prove_storage", Outcome.OK),
+        ("prove_path", Outcome.OK), ("prove_storage", Outcome.OK),
     ]  # fmt: skip
     again = estate.run(prove(estate))
     assert again.state == State.SUCCEEDED

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from hypervisor.connect import connect
 from hypervisor.simulated_driver import estate as simulated
@@ -55,6 +57,15 @@ def in_maintenance(facts: Facts) -> Facts:
 def without_shared_storage(facts: Facts) -> Facts:
     facts.source.cluster = Cluster(name="main", shared_storage=False)
     return facts
+
+
+def without_declaration(facts: Facts, *, shared: list[str], age: timedelta = timedelta(0)) -> Facts:
+    """The cluster declares nothing; the path was proved so long ago, with this storage."""
+    at = timezone.now() - age
+    return replace(
+        without_shared_storage(facts),
+        path=HostPair(source=facts.source, destination=facts.destination, ok=True, proved_at=at, shared=shared),
+    )
 
 
 def another(facts: Facts, *, uuid: str = "0", name: str = "other") -> GuestState:
@@ -143,6 +154,22 @@ def test_vmx_features_are_a_trap_between_certain_versions(facts: Facts, here: An
     changed = with_versions(needing(facts, cpu_features=("vmx-ept", "avx2")), here, there)
     assert failing(changed) == (["vmx_features_unknown"] if trapped else [])
     assert failing(with_versions(needing(facts, cpu_features=("avx2",)), here, there)) == []
+
+
+def test_storage_that_was_seen_to_be_shared_needs_no_declaration(facts: Facts) -> None:
+    where = "/var/lib/libvirt/images"
+    proved = without_declaration(facts, shared=[where])
+    assert failing(proved) == []
+    verdict = next(verdict for verdict in verdicts(proved) if verdict.name == "storage")
+    assert verdict.found == "1 seen to be shared"
+    assert failing(without_declaration(facts, shared=["/elsewhere", f"{where}/deeper"])) == ["storage_not_shared"]
+    assert failing(without_declaration(facts, shared=[where], age=timedelta(hours=31))) == ["storage_not_shared"]
+
+
+def test_a_disk_on_the_network_is_shared(facts: Facts) -> None:
+    disk = Disk("vda", "disk", "rbd:pool/image", "raw", "writeback", False, source_kind="network")
+    changed = replace(without_shared_storage(facts), definition=replace(facts.definition, disks=(disk,)))
+    assert failing(changed) == []
 
 
 def test_files_that_no_pool_shows_are_said_and_allowed(facts: Facts) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from access.gate import SYSTEM
-from inventory.models import VM, Host, SeenChange
+from inventory.models import VM, Cluster, Host, HostPair, SeenChange
 from inventory.paths import path_between
 from jobs.models import Job
 from jobs.services import job_submit
@@ -56,6 +56,28 @@ def test_the_paths_of_real_hosts_are_proved(site: Site) -> None:
     assert not VM.objects.filter(name__startswith="slipway-canary-").exists()
     assert not SeenChange.objects.filter(vm__name__startswith="slipway-canary-").exists()
     site.record_is_whole()
+
+
+def test_storage_is_shared_where_a_volume_made_there_is_seen_here(site: Site) -> None:
+    """The hosts have two pools at the same paths: one directory is the same, the other is each host's own."""
+    Cluster.objects.update(shared_storage=False)
+    vm = site.ready("small")
+    refused = site.do("vm.migrate", vm)
+    assert (refused.state, refused.error_code) == (State.FAILED, "storage_not_shared"), refused.error_message
+    for host in site.lab.hosts():
+        virsh(host.uri, "pool-create-as", "own", "dir", "--target", "/var/lib/libvirt/own", "--build")
+    try:
+        job = prove(site)
+    finally:
+        for host in site.lab.hosts():
+            virsh(host.uri, "pool-destroy", "own")
+    assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
+    store = str(site.lab.places.store)
+    assert [pair.shared for pair in HostPair.objects.all()] == [[store], [store]]
+    assert not list(site.lab.places.store.glob("slipway-*"))
+    for _ in ("there", "and back"):
+        moved = site.do("vm.migrate", vm)
+        assert moved.state == State.SUCCEEDED, moved.error_message
 
 
 def test_a_path_that_a_firewall_blocks_is_found_and_nothing_is_sent_that_way(site: Site, wall: None) -> None:

@@ -15,7 +15,7 @@ from access.actions import Action
 from access.gate import Actor, System
 from hypervisor.errors import GuestNotFound, GuestStateInvalid, HostUnreachable, HypervisorError
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import MigrationSpec
+from hypervisor.types import MARKER_PREFIX, MigrationSpec
 from inventory.models import Host, HostPair
 from inventory.paths import path_between, path_observed
 from jobs.errors import NotAdmitted, OperationFailed, TargetBusy, WaitForParts
@@ -103,11 +103,14 @@ def _prove(context: JobContext, source: Host, destination: Host) -> None:
             _clear(context, pair, source, destination)
             why, seconds = _sent(context, pair, source, destination)
             _clear(context, pair, source, destination)
+            shared = _shared(context, pair, source, destination)
         except HostUnreachable as error:
             step.detail = f"not proved, a host did not answer: {error}"
             return
         step.detail = f"broken: {why}" if why else f"proved in {seconds} s"
-        context.ledger.commit(then=partial(path_observed, pair, ok=not why, why=why, seconds=seconds))
+        step.detail += f"; shared storage: {', '.join(shared)}" if shared else ""
+        found = partial(path_observed, pair, ok=not why, why=why, seconds=seconds, shared=shared)
+        context.ledger.commit(then=found)
 
 
 def _sent(context: JobContext, pair: HostPair, source: Host, destination: Host) -> tuple[str, float | None]:
@@ -134,6 +137,36 @@ def _fly(here: Hypervisor, there: Hypervisor, canary: str, destination_uri: str)
 
     here.together(start_and_migrate, seconds=CANARY_SECONDS)
     there.force_off(canary)
+
+
+def _shared(context: JobContext, pair: HostPair, source: Host, destination: Host) -> list[str]:
+    """Directories of pools that both hosts have and in which the source sees what the destination writes. Raises
+    HostUnreachable.
+    """
+    here, there = context.on(source), context.on(destination)
+    pools, others = here.storage_pools(), there.storage_pools()
+    found = []
+    for directory in sorted(pools.keys() & others.keys()):
+        marked = partial(_marked, here, there, pools[directory], others[directory], pair, context.token)
+        try:
+            if context.effect("prove_storage", marked, host=destination, source=source.name, directory=directory):
+                found.append(directory)
+        except HostUnreachable:
+            raise
+        except HypervisorError:
+            continue  # a pool that takes no volume proves nothing; the record has its reason
+    return found
+
+
+def _marked(here: Hypervisor, there: Hypervisor, pool: str, other: str, pair: HostPair, token: str) -> bool:
+    """Whether a volume that is created there is seen here. It is removed again, with what a crash left of others."""
+    prefix = f"{MARKER_PREFIX}{pair.canary}-"
+    there.markers_remove(other, prefix)
+    try:
+        there.marker_create(other, f"{prefix}{token}")
+        return here.marker_seen(pool, f"{prefix}{token}")
+    finally:
+        there.markers_remove(other, prefix)
 
 
 def _clear(context: JobContext, pair: HostPair, source: Host, destination: Host) -> None:

@@ -12,7 +12,7 @@ from access.actions import Action
 from access.gate import Actor, System
 from hypervisor.types import PowerState
 from inventory.models import VM, Host
-from inventory.paths import unreachable_from
+from inventory.paths import may_share_storage, unreachable_from
 from jobs.operations.hosts.packing import Guest, Plan, Room, pack
 from jobs.operations.migrate.destinations import promises_mib, room_mib
 from jobs.operations.migrate.prechecks import OVERHEAD_MIB
@@ -78,7 +78,7 @@ def _obstacle(vm: VM, host: Host) -> Obstacle | None:
         return Obstacle(
             "vm_not_running", f"{vm} is {state}; only a running VM migrates live. Resume it or switch it off."
         )
-    if not host.cluster.shared_storage:
+    if not may_share_storage(host):
         return Obstacle(
             "storage_not_shared",
             f"The cluster {host.cluster} has no shared storage; the disks of {vm} would stay behind.",

@@ -1,13 +1,13 @@
 """What must hold before a migration starts: named verdicts, each with what to do about it. Live and read-only.
 
 `facts` asks the hosts; the rest decides, without asking anybody: `guest` whether the VM can leave, `destination`
-whether the other host can take it, `hardware` whether it finds the same machine there.
+whether the other host can take it, `hardware` whether it finds the same machine there, `storage` its disks.
 """
 
 from __future__ import annotations
 
 from jobs.engine.context import Verdict
-from jobs.operations.migrate.prechecks import destination, guest, hardware
+from jobs.operations.migrate.prechecks import destination, guest, hardware, storage
 from jobs.operations.migrate.prechecks.destination import OVERHEAD_MIB
 from jobs.operations.migrate.prechecks.facts import Facts, read_facts
 
@@ -26,7 +26,7 @@ def verdicts(facts: Facts) -> list[Verdict]:
         guest.disks_idle(facts),
         guest.saved(facts),
         guest.devices(facts),
-        guest.storage(facts),
+        storage.storage(facts),
         guest.emulation(facts),
         hardware.versions(facts),
         hardware.machine(facts),

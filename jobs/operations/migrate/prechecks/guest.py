@@ -8,8 +8,6 @@ from jobs.operations.migrate.prechecks.facts import Facts
 
 #: From this version on, QEMU keeps the dirty bitmap right under software emulation.
 SAFE_EMULATION = (9, 0, 0)
-#: Disk cache modes with which another host sees what was written.
-SAFE_CACHES = frozenset({"none", "directsync", ""})
 
 
 def steady(facts: Facts) -> Verdict:
@@ -68,26 +66,6 @@ def devices(facts: Facts) -> Verdict:
         not tied,
         "device_tied",
         f"{', '.join(tied)} cannot leave {facts.source}; detach it first.",
-    )
-
-
-def storage(facts: Facts) -> Verdict:
-    """Every writable disk is on the cluster's shared storage, with a cache mode that other hosts can follow."""
-    writable = [disk for disk in facts.definition.disks if disk.source and not disk.read_only]
-    local = writable if not facts.source.cluster.shared_storage else []
-    cached = [disk.target for disk in writable if disk.source_kind == "file" and disk.cache not in SAFE_CACHES]
-    if local:
-        left = ", ".join(disk.target for disk in local)
-        why = f"The cluster {facts.source.cluster} has no shared storage; {left} would stay behind."
-    else:
-        why = f"Disk {', '.join(cached)} is cached on {facts.source}; set its cache to “none” and restart the VM."
-    return Verdict(
-        "storage",
-        "See that both hosts share every disk",
-        not local and not cached,
-        "storage_not_shared" if local else "disk_cached",
-        why,
-        found=f"{len(writable)} disks, shared by the cluster's declaration",
     )
 
 
