@@ -16,9 +16,11 @@ from hypervisor.types import (
     ExecResult,
     GuestDefinition,
     GuestEvent,
+    GuestNeeds,
     GuestState,
     HostFacts,
     HostIdentity,
+    HostLacks,
     MigrationProgress,
     MigrationSpec,
     SavedSnapshot,
@@ -78,6 +80,14 @@ class Observing(Protocol):
 
     def missing_networks(self, nics: Collection[NIC]) -> list[str]:
         """Names of the networks and bridges of these NICs that are not here; quicker than the list."""
+
+    def guest_needs(self, uuid: str) -> GuestNeeds:
+        """What the guest would need of another host. Raises GuestNotFound."""
+
+    def missing_for(self, needs: GuestNeeds) -> HostLacks:
+        """What of this is not here, by questions that change nothing. What seldom changes (machine types, firmware,
+        pools) is as it was within the last minute.
+        """
 
     def activity(self, uuid: str) -> Activity:
         """The job the host runs on this guest now. Raises GuestNotFound, GuestBusy when it cannot be told yet."""
@@ -149,6 +159,12 @@ class Migrating(Protocol):
         proves where the guest runs: ask both hosts.
         """
 
+    def canary_start(self, uuid: str) -> None:
+        """Start a canary: a transient guest of `CANARY_MIB` without disks and network cards, named `canary_name`, that
+        stays paused and is gone once it is switched off. It is there to be migrated. Raises NotSupported, GuestExists
+        or HypervisorError when one of that UUID runs.
+        """
+
     def dirty_rate(self, uuid: str, *, seconds: int = 1) -> int:
         """Measure how much memory a running guest writes, in bytes per second; takes `seconds` (1 to 60). Raises
         GuestNotFound, GuestStateInvalid for a guest that is off.
@@ -173,6 +189,22 @@ class Migrating(Protocol):
 
     def migration_start_postcopy(self, uuid: str) -> None:
         """Switch to post-copy; only when the migration was started with `allow_postcopy`."""
+
+
+class Storage(Protocol):
+    """Storage pools, and whether two hosts see the same one."""
+
+    def storage_pools(self) -> dict[str, str]:
+        """Directory -> the active pool that is kept there."""
+
+    def marker_create(self, pool: str, name: str) -> None:
+        """Create a tiny volume, whose name begins with `MARKER_PREFIX`."""
+
+    def marker_seen(self, pool: str, name: str) -> bool:
+        """Whether the pool has a volume of that name, after a look at its directory."""
+
+    def markers_remove(self, pool: str, prefix: str) -> None:
+        """Remove all volumes whose names begin with this, which begins with `MARKER_PREFIX`."""
 
 
 class Defining(Protocol):
@@ -241,5 +273,7 @@ class Consoles(Protocol):
         """
 
 
-class Hypervisor(Connection, Observing, Powering, Snapshotting, Migrating, Defining, Agent, Consoles, Protocol):
+class Hypervisor(
+    Connection, Observing, Powering, Snapshotting, Migrating, Storage, Defining, Agent, Consoles, Protocol
+):
     """One host, all of the above."""

@@ -59,6 +59,19 @@ class Activity(StrEnum):
 MARK_NAMESPACE = "urn:slipway:operation:1"
 
 
+#: The size of a canary: a guest without disks that proves the path between two hosts by travelling it.
+CANARY_MIB = 32
+
+
+#: With this the names of the volumes begin that show whether two hosts see the same storage.
+MARKER_PREFIX = "slipway-marker-"
+
+
+def canary_name(uuid: str) -> str:
+    """What a canary is called on the hosts."""
+    return f"slipway-canary-{uuid[:8]}"
+
+
 class EventKind(StrEnum):
     """What a host announces about a guest. Events are hints: the state is asked for again before deciding."""
 
@@ -95,6 +108,7 @@ class HostIdentity:
     cpu_model: str
     hypervisor: str  # "QEMU", "simulated"
     hypervisor_version: tuple[int, int, int]
+    library_version: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +117,6 @@ class HostFacts(HostIdentity):
 
     memory_mib: int
     memory_free_mib: int
-    library_version: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +182,39 @@ class GuestDefinition:
     disks: tuple[Disk, ...]
     operation_id: str  # Slipway's mark in the domain metadata, "" if none
     xml: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestNeeds:
+    """What a guest asks of a host that it moves to, read from the definition that would be sent there."""
+
+    virt_type: str
+    arch: str
+    emulator: str
+    machine: str
+    cpu_mode: str = ""  # "custom", "host-passthrough", ...; "" when the hypervisor chooses
+    cpu_features: tuple[str, ...] = ()  # those that are asked for by name
+    cpu_xml: str = ""  # for the destination to compare with its own
+    firmware: str = ""  # path of the image, "" for the machine's own
+    firmware_listed: bool = False  # whether the host it runs on lists that image among its own
+    files: tuple[str, ...] = ()  # beside the writable disks: kernel, inserted media, ...
+    filters: tuple[str, ...] = ()  # of its network cards
+    nics: tuple[NIC, ...] = ()
+    ties: tuple[str, ...] = ()  # devices and settings with which it cannot leave, in words
+    busy_disks: tuple[str, ...] = ()  # targets that are being copied or merged
+
+
+@dataclass(frozen=True, slots=True)
+class HostLacks:
+    """What a host has not of a guest's needs. A text is the host's own reason; all empty: nothing speaks against it."""
+
+    networks: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    machine: str = ""
+    cpu: str = ""
+    firmware: str = ""
+    files: tuple[str, ...] = ()
+    unproved: tuple[str, ...] = ()  # files outside every storage pool: a host does not tell whether it has them
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from hypervisor.types import GuestState, PowerState
 from inventory.changes import Kind, change_noted
 from inventory.derive import Placement, Seen, placement
 from inventory.models import VM, Host, Sighting
+from inventory.paths import without_canaries
 
 _COLUMNS = ("name", "state", "reason", "memory_mib", "vcpus")
 
@@ -28,6 +29,7 @@ _COLUMNS = ("name", "state", "reason", "memory_mib", "vcpus")
 @transaction.atomic
 def guests_observed(host: Host, guests: Sequence[GuestState], asked_at: datetime) -> int:
     """Take in a host's whole list: new, changed and vanished domains. Returns how many sightings changed."""
+    guests = without_canaries(guests)
     known = {sighting.uuid: sighting for sighting in Sighting.objects.filter(host=host)}
     fresh: list[Sighting] = []
     changed: list[Sighting] = []
@@ -61,7 +63,7 @@ def guest_observed(host: Host, uuid: str, guest: GuestState | None, asked_at: da
     """Take in what a host says about one domain; None: the host does not know it."""
     sighting = Sighting.objects.filter(host=host, uuid=UUID(uuid)).first()
     if sighting is None:
-        if guest is None:
+        if guest is None or not without_canaries([guest]):
             return
         sighting = Sighting(host=host, uuid=UUID(uuid), state_since=asked_at)
     elif sighting.observed_at > asked_at:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from django.db import models
+
 from access.querysets import ScopedQuerySet
 
 if TYPE_CHECKING:
-    from inventory.models import VM, Cluster, Host, SeenChange, Segment, Snapshot  # noqa: F401 - type parameters
+    from inventory.models import VM, Cluster, Host, HostPair, SeenChange, Segment, Snapshot  # noqa: F401 - type parameters
 
 
 class ClusterQuerySet(ScopedQuerySet["Cluster"]):
@@ -20,6 +22,14 @@ class HostQuerySet(ScopedQuerySet["Host"]):
     def taking_vms(self) -> Self:
         """Hosts that answer and are not in maintenance."""
         return self.filter(connection=self.model.Connection.ONLINE, availability__in=self.model.TAKING_VMS)
+
+
+class HostPairQuerySet(models.QuerySet["HostPair"]):
+    """Not asked for by themselves: who sees a host sees its paths to the hosts that they see as well."""
+
+    def broken(self) -> Self:
+        """Those whose last canary did not get through."""
+        return self.filter(ok=False)
 
 
 class SegmentQuerySet(ScopedQuerySet["Segment"]):

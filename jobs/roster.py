@@ -48,7 +48,7 @@ class Roster:
 def roster(onlooker: User, job: Job) -> Roster:
     """The roster of a job on a host, by three SQL statements."""
     parts: dict[int, Job] = {}
-    for part in Job.objects.filter(parent=job).order_by("created_at", "id"):
+    for part in Job.objects.filter(parent=job, vm__isnull=False).order_by("created_at", "id"):
         parts[part.vm_id or 0] = part
     left: dict[str, list[str]] = job.journal.get("left", {})
     ids = {*job.extent, *parts, *map(int, left)}

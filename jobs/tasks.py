@@ -13,6 +13,7 @@ from inventory.models import Host
 from inventory.syncing import host_sync
 from jobs import sweeper
 from jobs.engine import runner
+from jobs.proving import prove_due
 
 #: A sync that has not come back for this long is taken for dead, and the host is asked again.
 SYNC_GIVEN_UP_AFTER = timedelta(seconds=60)
@@ -28,6 +29,12 @@ def run_job(job_id: str) -> None:
 def sweep_jobs() -> None:
     """Recover what was lost."""
     sweeper.sweep()
+
+
+@shared_task(name="jobs.prove_paths")
+def prove_paths() -> None:
+    """Have those paths between hosts proved that are due."""
+    prove_due()
 
 
 @shared_task(name="inventory.sync_all")

@@ -58,9 +58,9 @@ def read_definition(live_xml: str, kept_xml: str, facts: ManagementFacts) -> Gue
         has_managed_save=facts.has_managed_save,
         agent_channel=agent is not None,
         agent_connected=agent is not None and attribute_of(agent, "target", "state") == "connected",
-        hostdevs=tuple(_hostdev(device) for device in root.findall("devices/hostdev")),
-        filesystems=tuple(_filesystem(device) for device in root.findall("devices/filesystem")),
-        nics=tuple(_nic(device) for device in root.findall("devices/interface")),
+        hostdevs=tuple(describe_hostdev(device) for device in root.findall("devices/hostdev")),
+        filesystems=tuple(describe_filesystem(device) for device in root.findall("devices/filesystem")),
+        nics=read_nics(root),
         disks=read_disks(root),
         operation_id=read_mark(root),
         xml=kept_xml,
@@ -70,6 +70,24 @@ def read_definition(live_xml: str, kept_xml: str, facts: ManagementFacts) -> Gue
 def read_disks(root: Element) -> tuple[Disk, ...]:
     """The drives of a `<domain>`."""
     return tuple(_disk(device) for device in root.findall("devices/disk"))
+
+
+def read_nics(root: Element) -> tuple[NIC, ...]:
+    """The network cards of a `<domain>`."""
+    return tuple(_nic(device) for device in root.findall("devices/interface"))
+
+
+def describe_hostdev(device: Element) -> str:
+    """A device of the host that was given to the guest, in words: its kind and its address."""
+    kind = device.get("type", "") or device.get("mode", "")
+    address = device.find("source/address")
+    where = "" if address is None else " ".join(f"{key}={value}" for key, value in sorted(address.items()))
+    return f"{kind} {where}".strip()
+
+
+def describe_filesystem(device: Element) -> str:
+    """A directory of the host that the guest sees, in words: how, and under which name."""
+    return f"{attribute_of(device, 'driver', 'type', 'path')}:{attribute_of(device, 'target', 'dir')}"
 
 
 def is_writable(disk: Disk) -> bool:
@@ -168,14 +186,3 @@ def _nic(device: Element) -> NIC:
         source="" if source is None else next((source.get(name, "") for name in names if source.get(name)), ""),
         model=attribute_of(device, "model", "type"),
     )
-
-
-def _hostdev(device: Element) -> str:
-    kind = device.get("type", "") or device.get("mode", "")
-    address = device.find("source/address")
-    where = "" if address is None else " ".join(f"{key}={value}" for key, value in sorted(address.items()))
-    return f"{kind} {where}".strip()
-
-
-def _filesystem(device: Element) -> str:
-    return f"{attribute_of(device, 'driver', 'type', 'path')}:{attribute_of(device, 'target', 'dir')}"

@@ -19,7 +19,7 @@ RECLAIMABLE = 0.8
 _INFO_MIB, _INFO_CPUS = 1, 2
 
 
-def read_identity(handle: libvirt.virConnect) -> HostIdentity:
+def read_identity(handle: libvirt.virConnect, library_version: tuple[int, int, int]) -> HostIdentity:
     """Ask a host who it is; the costly part of `read_host`, several documents long."""
     capabilities = parse(handle.getCapabilities())
     return HostIdentity(
@@ -29,17 +29,17 @@ def read_identity(handle: libvirt.virConnect) -> HostIdentity:
         cpu_model=text_of(capabilities, "host/cpu/model") or text_of(capabilities, "host/cpu/arch"),
         hypervisor=handle.getType(),
         hypervisor_version=version_triple(handle.getVersion()),
+        library_version=library_version,
     )
 
 
-def read_host(handle: libvirt.virConnect, identity: HostIdentity, library_version: tuple[int, int, int]) -> HostFacts:
+def read_host(handle: libvirt.virConnect, identity: HostIdentity) -> HostFacts:
     """Ask a host about itself. `memory_free_mib` is free memory and four fifths of the page cache."""
     memory_mib, memory_free_mib = _memory_mib(handle)
     return HostFacts(
         **asdict(identity),
         memory_mib=memory_mib,
         memory_free_mib=memory_free_mib,
-        library_version=library_version,
     )
 
 

@@ -50,13 +50,13 @@ class Observing(LibvirtConnection):
         """Who the host is, asked for once a minute."""
         now = time.monotonic()
         if self._identity is None or now - self._identity[1] > IDENTITY_SECONDS:
-            self._identity = read_identity(self.handle), now
+            self._identity = read_identity(self.handle, self.library_version()), now
         return self._identity[0]
 
     @remote()
     def describe_host(self) -> HostFacts:
         """The host's identity, size and versions."""
-        return read_host(self.handle, self.identify_host(), self.library_version())
+        return read_host(self.handle, self.identify_host())
 
     @remote()
     def list_networks(self) -> list[str]:

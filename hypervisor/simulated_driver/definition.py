@@ -10,10 +10,13 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 from hypervisor.errors import HypervisorError
-from hypervisor.types import NIC, Disk, GuestDefinition, PowerState
+from hypervisor.types import NIC, Disk, GuestDefinition, GuestNeeds, HostLacks, PowerState
 
 #: Of the element in a domain's metadata that holds the operation's mark.
 NAMESPACE = "urn:slipway:simulated"
+#: What every simulated host has: machine types, and the filters for network cards that libvirt brings along.
+MACHINES = frozenset({"pc-q35-6.2", "pc-q35-7.2", "pc-i440fx-7.2"})
+FILTERS = frozenset({"clean-traffic", "no-arp-spoofing", "no-ip-spoofing", "no-mac-spoofing"})
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 _UNITS = {"b": 1, "bytes": 1, "k": 1024, "KiB": 1024, "M": 1024**2, "MiB": 1024**2, "G": 1024**3, "GiB": 1024**3}
 
@@ -33,6 +36,7 @@ class Config:
     filesystems: tuple[str, ...] = ()
     nics: tuple[NIC, ...] = ()
     disks: tuple[Disk, ...] = ()
+    filters: tuple[str, ...] = ()
     dirty_mib: float = 4.0  # memory dirtied, MiB a second
     hot_mib: float = 64.0  # working set
     resident_part: float = 0.6  # of the memory, that is not zero pages
@@ -49,6 +53,7 @@ class Config:
         data["disks"] = tuple(Disk(**disk) for disk in data["disks"])
         data["hostdevs"] = tuple(data["hostdevs"])
         data["filesystems"] = tuple(data["filesystems"])
+        data["filters"] = tuple(data.get("filters", ()))
         return cls(**data)
 
 
@@ -90,6 +95,31 @@ def definition_of(guest: sqlite3.Row) -> GuestDefinition:
         disks=config.disks,
         operation_id=guest["operation_id"],
         xml=domain_xml(guest),
+    )
+
+
+def needs_of(guest: sqlite3.Row) -> GuestNeeds:
+    """What a stored guest needs of another host; its simulated host has no firmware and no files to miss."""
+    config = Config.loads(guest["config"])
+    return GuestNeeds(
+        virt_type="simulated",
+        arch="x86_64",
+        emulator="",
+        machine=config.machine,
+        cpu_mode="custom",
+        filters=config.filters,
+        nics=config.nics,
+        ties=(*config.hostdevs, *config.filesystems),
+    )
+
+
+def lacks_of(networks: set[str], needs: GuestNeeds) -> HostLacks:
+    """What a simulated host with these networks has not of that."""
+    known = needs.machine in MACHINES
+    return HostLacks(
+        networks=tuple(sorted({nic.source for nic in needs.nics if nic.source} - networks)),
+        filters=tuple(name for name in needs.filters if name not in FILTERS),
+        machine="" if known else f"The machine “{needs.machine}” is not supported.",
     )
 
 
@@ -166,12 +196,14 @@ def _add_devices(devices: ET.Element, config: Config) -> None:
             ET.SubElement(element, "readonly")
         if disk.shareable:
             ET.SubElement(element, "shareable")
-    for nic in config.nics:
+    for place, nic in enumerate(config.nics):
         element = ET.SubElement(devices, "interface", type=nic.source_kind)
         ET.SubElement(element, "mac", address=nic.mac)
         ET.SubElement(element, "source", {nic.source_kind: nic.source})
         if nic.model:
             ET.SubElement(element, "model", type=nic.model)
+        for name in config.filters if place == 0 else ():
+            ET.SubElement(element, "filterref", filter=name)
     for path in config.filesystems:
         ET.SubElement(ET.SubElement(devices, "filesystem", type="mount"), "source", dir=path)
     for address in config.hostdevs:
@@ -201,6 +233,7 @@ def _config(domain: ET.Element, mark: ET.Element | None) -> Config:
         filesystems=tuple(_source(element) for element in domain.findall("devices/filesystem")),
         nics=tuple(_nic(element) for element in domain.findall("devices/interface")),
         disks=tuple(_disk(element) for element in domain.findall("devices/disk")),
+        filters=tuple(found.get("filter", "") for found in domain.findall("devices/interface/filterref")),
         **habits,
     )
 

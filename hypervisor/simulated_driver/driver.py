@@ -10,9 +10,10 @@ from hypervisor.simulated_driver.migrating import Migrating
 from hypervisor.simulated_driver.observing import Observing
 from hypervisor.simulated_driver.powering import Powering
 from hypervisor.simulated_driver.snapshotting import Snapshotting
+from hypervisor.simulated_driver.storage import Storage
 
 
-class SimulatedHypervisor(Observing, Powering, Snapshotting, Migrating, Defining, Agent, Consoles):
+class SimulatedHypervisor(Observing, Powering, Snapshotting, Migrating, Storage, Defining, Agent, Consoles):
     """One connection to one simulated host; see `hypervisor.protocol.Hypervisor`."""
 
 

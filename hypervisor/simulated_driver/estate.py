@@ -29,6 +29,7 @@ _TABLES = (
     "machines",
     "replies",
     "migrations",
+    "markers",
     "schedule",
     "events",
     "faults",

@@ -8,9 +8,9 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from hypervisor.errors import GuestStateInvalid, MigrationAborted, MigrationFailed, MigrationRefused
-from hypervisor.simulated_driver import faults, guests, migration
-from hypervisor.simulated_driver.definition import Config
+from hypervisor.errors import GuestExists, GuestStateInvalid, MigrationAborted, MigrationFailed, MigrationRefused
+from hypervisor.simulated_driver import events, faults, guests, migration
+from hypervisor.simulated_driver.definition import Config, lacks_of, needs_of
 from hypervisor.simulated_driver.faults import Fault
 from hypervisor.simulated_driver.guests import Job
 from hypervisor.simulated_driver.model import (
@@ -25,7 +25,16 @@ from hypervisor.simulated_driver.model import (
 )
 from hypervisor.simulated_driver.session import Session, must_be_active
 from hypervisor.simulated_driver.store import speed
-from hypervisor.types import Activity, MigrationProgress, MigrationSpec, PowerState, StateReason
+from hypervisor.types import (
+    CANARY_MIB,
+    Activity,
+    EventKind,
+    MigrationProgress,
+    MigrationSpec,
+    PowerState,
+    StateReason,
+    canary_name,
+)
 
 _URI = re.compile(r"sim://([a-z0-9.-]+)/?\Z", re.ASCII)
 #: QEMU's.
@@ -54,6 +63,29 @@ class Migrating(Session):
             raise MigrationAborted(message)
         if end == migration.FAILED:
             raise MigrationFailed(message)
+
+    def canary_start(self, uuid: str) -> None:
+        """Start a canary. Raises GuestExists."""
+        with self.change() as tx:
+            if guests.look(tx, self.host, uuid) is not None:
+                raise GuestExists(f"{self.host} has a guest {uuid} already.")
+            guests.insert(
+                tx,
+                {
+                    "host": self.host,
+                    "uuid": uuid,
+                    "name": canary_name(uuid),
+                    "state": PowerState.PAUSED.value,
+                    "reason": StateReason.USER.value,
+                    "memory_mib": CANARY_MIB,
+                    "vcpus": 1,
+                    "persistent": 0,
+                    "config": Config(agent_channel=False).dumps(),
+                },
+            )
+            guest = guests.find(tx, self.host, uuid)
+            for kind in (EventKind.STARTED, EventKind.SUSPENDED):
+                events.emit(tx, guest, kind, at=time.time(), detail="canary")
 
     def dirty_rate(self, uuid: str, *, seconds: int = 1) -> int:
         """How much memory a guest writes, in bytes per second: what its own definition says. Raises GuestNotFound,
@@ -189,12 +221,13 @@ def _check_destination(tx: sqlite3.Connection, guest: sqlite3.Row, destination: 
         row["name"]: row
         for row in tx.execute("SELECT * FROM hosts WHERE name IN (?, ?)", (guest["host"], destination)).fetchall()
     }
-    if hosts[guest["host"]]["cluster"] != hosts[destination]["cluster"]:
+    if Config.loads(guest["config"]).disks and hosts[guest["host"]]["cluster"] != hosts[destination]["cluster"]:
         raise MigrationRefused(f"{destination} does not see the disks of {guest['name']}.")
-    networks = set(json.loads(hosts[destination]["networks"]))
-    for nic in Config.loads(guest["config"]).nics:
-        if nic.source not in networks:
-            raise MigrationRefused(f"{destination} has no network {nic.source}.")
+    lacks = lacks_of(set(json.loads(hosts[destination]["networks"])), needs_of(guest))
+    if lacks.networks or lacks.filters:
+        raise MigrationRefused(f"{destination} has no network {', '.join(lacks.networks + lacks.filters)}.")
+    if lacks.machine:
+        raise MigrationRefused(lacks.machine)
     off = (PowerState.SHUT_OFF.value, PowerState.CRASHED.value)
     used = tx.execute(
         "SELECT coalesce(sum(memory_mib), 0) FROM guests WHERE host = ? AND state NOT IN (?, ?)", (destination, *off)

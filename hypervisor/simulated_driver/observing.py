@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 
 from hypervisor.errors import GuestBusy
 from hypervisor.simulated_driver import faults, guests, snapshots
-from hypervisor.simulated_driver.definition import Config, definition_of
+from hypervisor.simulated_driver.definition import Config, definition_of, lacks_of, needs_of
 from hypervisor.simulated_driver.faults import Fault
 from hypervisor.simulated_driver.guests import Job
 from hypervisor.simulated_driver.session import Session
@@ -18,9 +18,11 @@ from hypervisor.types import (
     Activity,
     GuestDefinition,
     GuestEvent,
+    GuestNeeds,
     GuestState,
     HostFacts,
     HostIdentity,
+    HostLacks,
     PowerState,
     SnapshotInfo,
     StateReason,
@@ -100,6 +102,15 @@ class Observing(Session):
     def missing_networks(self, nics: Collection[NIC]) -> list[str]:
         """Those networks of these NICs that are none of the host's."""
         return sorted({nic.source for nic in nics if nic.source} - set(self.list_networks()))
+
+    def guest_needs(self, uuid: str) -> GuestNeeds:
+        """What the guest needs of another host. Raises GuestNotFound."""
+        with self.look() as db:
+            return needs_of(guests.find(db, self.host, uuid))
+
+    def missing_for(self, needs: GuestNeeds) -> HostLacks:
+        """What of this the host has not."""
+        return lacks_of(set(self.list_networks()), needs)
 
     def activity(self, uuid: str) -> Activity:
         """What the host does to the guest. Raises GuestNotFound; GuestBusy while it takes or reverts to a snapshot."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hypervisor.errors import HypervisorError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_TIMEOUT_SECONDS = 30.0
 
 #: `hosts.epoch` grows whenever the connections to a host break. `guests.job` is what the host is doing to a guest, by
@@ -57,6 +57,7 @@ CREATE TABLE migrations (
     message TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX migrations_by_uuid ON migrations (uuid, id);
+CREATE TABLE markers (cluster TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (cluster, name)) WITHOUT ROWID;
 CREATE TABLE schedule (
     id INTEGER PRIMARY KEY, due REAL NOT NULL, kind TEXT NOT NULL, host TEXT NOT NULL, uuid TEXT NOT NULL,
     data TEXT NOT NULL

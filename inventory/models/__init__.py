@@ -3,6 +3,7 @@
 from inventory.models.changes import Alarm, SeenChange
 from inventory.models.definitions import Definition
 from inventory.models.hosts import Cluster, Host
+from inventory.models.paths import HostPair
 from inventory.models.policies import MigrationPolicy
 from inventory.models.segments import ApprovalRule, Segment, SegmentNetwork
 from inventory.models.sightings import Sighting
@@ -17,6 +18,7 @@ __all__ = [
     "Cluster",
     "Definition",
     "Host",
+    "HostPair",
     "MigrationPolicy",
     "SeenChange",
     "Segment",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework import serializers
 
 from access.models import User
+from inventory.models import HostPair
 from jobs.models import Job
 from jobs.operations.hosts.survey import Outlook
 from jobs.roster import Entry, Fate, roster
@@ -51,6 +53,25 @@ def plan_shown(plan: Outlook, *, needs_approval: bool) -> dict[str, Any]:
         "is_complete": plan.is_complete,
         "needs_approval": needs_approval,
     }
+
+
+class PathSerializer(serializers.Serializer):
+    """The way of VMs from one host to another, as the last canary found it."""
+
+    source = NamedSerializer()
+    destination = NamedSerializer()
+    ok = serializers.BooleanField(allow_null=True, help_text="Null: never proved.")
+    proved_at = serializers.DateTimeField(allow_null=True)
+    seconds = serializers.FloatField(allow_null=True, help_text="How long the canary took.")
+    why = serializers.CharField(
+        allow_blank=True, allow_null=True, help_text="What the host said; null unless the caller operates the host."
+    )
+
+
+def paths_shown(pairs: Iterable[HostPair], *, with_reasons: bool) -> list[dict[str, Any]]:
+    """Paths as `PathSerializer` gives them."""
+    shown = [dict(PathSerializer(pair).data) for pair in pairs]
+    return shown if with_reasons else [path | {"why": None} for path in shown]
 
 
 class RosterEntrySerializer(serializers.Serializer):

@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from access import gate
 from access.actions import Action
 from inventory.models import Cluster, Host
+from inventory.paths import paths_of
 from inventory.services.hosts import host_create, host_sync_requested
 from jobs.approvals import Work, needs_approval
 from jobs.operations.hosts.survey import outlook
@@ -27,7 +28,7 @@ from jobs.retiring import host_retire
 from jobs.tasks import sync_host
 from portal.api.fields import Body, NamedSerializer, Reference
 from portal.api.filters import Ordering, seen_by
-from portal.api.host_work import DrainPlanSerializer, plan_shown
+from portal.api.host_work import DrainPlanSerializer, PathSerializer, paths_shown, plan_shown
 from portal.api.views import NounView
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,18 @@ class HostView(ListModelMixin, RetrieveModelMixin, NounView):
         plan = outlook(self.caller, host)
         asks = needs_approval(self.caller, Work(drain, host, {}, drain.extent(self.caller, host, {})))
         return Response(DrainPlanSerializer(plan_shown(plan, needs_approval=asks)).data)
+
+    @extend_schema(
+        summary="The paths from and to a host",
+        description="One for each way between the host and another one of its cluster that the caller sees.",
+        responses=PathSerializer(many=True),
+    )
+    @action(detail=True, filterset_class=None, pagination_class=None)
+    def paths(self, request: Request, pk: int) -> Response:
+        host = self.get_object()
+        pairs = paths_of(host, Host.objects.visible_to(self.caller))
+        operates = gate.can(self.caller, Action.OPERATE_HOST, host)
+        return Response(paths_shown(pairs, with_reasons=operates))
 
     @extend_schema(summary="Read a host now", request=None, responses={202: HostSerializer})
     @action(detail=True, methods=["post"], filterset_class=None)

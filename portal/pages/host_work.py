@@ -10,10 +10,12 @@ from django.urls import reverse
 
 from access.actions import Action
 from inventory.models import VM, Host
+from jobs.operations.hosts.paths import proved_with
 from jobs.operations.hosts.survey import outlook
 from jobs.operations.registry import operation_named
 from portal.pages.base import visible_or_404
 from portal.pages.forms import host_work as host_forms
+from portal.pages.forms.operations import ConfirmForm
 from portal.pages.work import WorkPage
 
 
@@ -53,6 +55,19 @@ class DrainHost(HostWorkPage):
         plan = outlook(self.request.user, self.host)  # type: ignore[arg-type]
         stuck = [(vm, obstacle.why) for vm, obstacle in plan.stuck.values()]
         return super().get_context_data(plan=plan, stuck=stuck, choices=host_forms.UNMOVABLE, **kwargs)
+
+
+class ProvePaths(HostWorkPage):
+    """`host.prove_paths`: which ways would be proved."""
+
+    operation = "host.prove_paths"
+    form_class = ConfirmForm
+    heading = "Prove the paths"
+    submit_label = "Prove"
+    body_template = "hosts/forms/prove.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(others=proved_with(self.request.user, self.host), **kwargs)
 
 
 class ActivateHost(HostWorkPage):

@@ -14,6 +14,7 @@ from django.views import View
 from access import gate
 from access.actions import Action
 from inventory.models import VM, Cluster, Host
+from inventory.paths import paths_of
 from inventory.services.hosts import host_create, host_sync_requested
 from jobs.models import Job
 from jobs.tasks import sync_host
@@ -63,6 +64,7 @@ class HostDetail(Page):
             vm_count=vms.count(),
             vms=for_list(vms).order_by("name", "pk")[:VMS_SHOWN],
             may_operate=gate.can(user, Action.OPERATE_HOST, host),
+            paths=paths_of(host, Host.objects.visible_to(user)),
             working=Job.objects.active().filter(host=host).first(),
             **kwargs,
         )

@@ -28,6 +28,7 @@ _WORDS = {
     "rebooting": ("Rebooting", "the guest starts anew"),
     "draining": ("Draining", "VM after VM moves away"),
     "returning": ("Returning", "VM after VM comes home"),
+    "travelling": ("Travelling", "a tiny VM goes each way"),
 }
 _LINES: dict[str, Sequence[str]] = {
     "vm.migrate": ("checking", "preparing", "warm-up", "stop-and-copy", "verifying"),
@@ -40,6 +41,7 @@ _LINES: dict[str, Sequence[str]] = {
     "vm.migrate_preview": ("checking", "verifying"),
     "host.drain": ("checking", "draining", "verifying"),
     "host.activate": ("checking", "returning", "verifying"),
+    "host.prove_paths": ("checking", "travelling", "verifying"),
 }
 _DEFAULT_LINE: Sequence[str] = ("checking", "working", "verifying")
 #: Phases that are moments of a stage rather than stages.

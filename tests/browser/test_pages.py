@@ -193,6 +193,7 @@ def addresses_of_work(estate: dict[str, Any]) -> list[str]:
         reverse("job-control", args=[estate["live"].pk, "set-bandwidth"]),
         reverse("host-drain", args=[estate["host"].pk]),
         reverse("host-activate", args=[estate["resting"].pk]),
+        reverse("host-prove", args=[estate["host"].pk]),
     ]
 
 

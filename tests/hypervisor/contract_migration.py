@@ -20,9 +20,21 @@ from hypervisor.errors import (
     MigrationRefused,
 )
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import Activity, MigrationProgress, MigrationSpec, PowerState, StateReason
+from hypervisor.types import (
+    CANARY_MIB,
+    MARKER_PREFIX,
+    NIC,
+    Activity,
+    HostLacks,
+    MigrationProgress,
+    MigrationSpec,
+    PowerState,
+    StateReason,
+    canary_name,
+)
 from tests.hypervisor.contract_base import ContractBase, Estate, Feature, Recorder, eventually, needs, state_or_none
 
+CANARY = "00000000-0000-4000-8000-0000000ca4a7"
 needs_migration = needs(Feature.MIGRATION)
 
 
@@ -285,3 +297,67 @@ class MigrationContract(ContractBase):
         eventually(estate, lambda: first.guest_state(estate.guest).state is PowerState.SHUT_OFF, "the power going off")
         with pytest.raises(GuestStateInvalid):
             first.dirty_rate(estate.guest)
+
+    @needs_migration
+    def test_a_guest_lacks_nothing_where_it_is(self, estate: Estate, first: Hypervisor) -> None:
+        needs = first.guest_needs(estate.guest)
+        definition = first.guest_definition(estate.guest)
+        assert (needs.virt_type, needs.machine, needs.nics) == (
+            definition.virt_type, definition.machine, definition.nics,
+        )  # fmt: skip
+        assert (needs.ties, needs.busy_disks) == ((), ())
+        assert first.missing_for(needs) == HostLacks(unproved=needs.files)
+        with pytest.raises(GuestNotFound):
+            first.guest_needs(CANARY)
+
+    @needs_migration
+    def test_what_a_host_lacks_is_named(self, estate: Estate, first: Hypervisor) -> None:
+        needs = first.guest_needs(estate.guest)
+        nic = NIC("52:54:00:00:00:09", "network", "nowhere")
+        asked = replace(needs, machine="pc-q35-99.1", nics=(*needs.nics, nic), filters=("clean-traffic", "nobodys"))
+        found = first.missing_for(asked)
+        assert (found.networks, found.filters) == (("nowhere",), ("nobodys",))
+        assert "pc-q35-99.1" in found.machine
+        assert first.missing_for(needs) == HostLacks(unproved=needs.files)
+
+    @needs_migration
+    def test_a_canary_travels_and_is_gone(self, estate: Estate, first: Hypervisor, second: Hypervisor) -> None:
+        first.canary_start(CANARY)
+        there = {guest.uuid: guest for guest in first.list_guests()}[CANARY]
+        assert (there.name, there.memory_mib, there.persistent) == (canary_name(CANARY), CANARY_MIB, False)
+        assert there.state is PowerState.PAUSED
+        with pytest.raises(HypervisorError):
+            first.canary_start(CANARY)
+        spec = MigrationSpec(persistent=False, auto_converge=False)  # nothing of it is on a disk: no need to be unsafe
+        first.migrate(CANARY, estate.second_uri, spec)
+        eventually(estate, lambda: state_or_none(first, CANARY) is None, "the source's forgetting")
+        arrived = second.guest_state(CANARY)
+        assert (arrived.name, arrived.persistent) == (canary_name(CANARY), False)
+        second.force_off(CANARY)
+        assert state_or_none(second, CANARY) is None
+
+    @needs_migration
+    def test_a_canary_that_was_left_behind_is_taken_away(self, estate: Estate, first: Hypervisor) -> None:
+        first.canary_start(CANARY)
+        first.force_off(CANARY)
+        assert state_or_none(first, CANARY) is None
+
+    @needs_migration
+    def test_hosts_find_out_that_they_share_a_pool(self, estate: Estate, first: Hypervisor, second: Hypervisor) -> None:
+        here, there = first.storage_pools(), second.storage_pools()
+        shared = sorted(here.keys() & there.keys())
+        assert shared
+        pool = here[shared[0]]
+        name = f"{MARKER_PREFIX}contract-1"
+        assert not first.marker_seen(pool, name)
+        second.marker_create(there[shared[0]], name)
+        assert first.marker_seen(pool, name)
+        with pytest.raises(HypervisorError):
+            second.marker_create(there[shared[0]], name)
+        with pytest.raises(HypervisorError):
+            second.markers_remove(there[shared[0]], "")
+        second.markers_remove(there[shared[0]], f"{MARKER_PREFIX}contract-")
+        assert not first.marker_seen(pool, name)
+        second.markers_remove(there[shared[0]], f"{MARKER_PREFIX}contract-")
+        with pytest.raises(HypervisorError):
+            first.marker_seen("no-such-pool", name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.definition import Config
 from hypervisor.types import PowerState
 from inventory.models import VM, Cluster, Host, Segment
+from inventory.paths import path_between, path_observed
 from inventory.services.hosts import cluster_create, host_create
 from inventory.syncing import host_sync
 from jobs.engine import runner
@@ -84,7 +86,9 @@ def estate(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @dataclass
 class Fleet:
-    """Three hosts; the first has guests of 1024 MiB. `operator` may do everything that a drain needs."""
+    """Three hosts, the paths between which were proved; the first has guests of 1024 MiB. `operator` may do everything
+    that a drain needs.
+    """
 
     estate: Estate
     hosts: list[Host]
@@ -127,4 +131,6 @@ def fleet(estate: Estate) -> Fleet:
     found = Fleet(estate, hosts, make.user_with("platform-operator"))
     found.sync()
     VM.objects.update(segment=estate.segment)
+    for source, destination in permutations(hosts, 2):
+        path_observed(path_between(source, destination), ok=True, seconds=1.5)
     return found

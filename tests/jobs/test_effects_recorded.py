@@ -32,7 +32,7 @@ CHANGING = frozenset(
         "start", "shutdown", "reboot", "force_off", "resume", "snapshot_create", "snapshot_revert", "snapshot_delete",
         "snapshots_forget", "snapshots_restore", "migrate", "migration_abort", "migration_set_downtime",
         "migration_set_bandwidth", "migration_start_postcopy", "mark_operation", "set_autostart", "define", "redefine",
-        "undefine", "agent_write_file",
+        "undefine", "agent_write_file", "canary_start", "marker_create", "markers_remove",
     }
 )  # fmt: skip
 READING = frozenset(
@@ -40,7 +40,7 @@ READING = frozenset(
         "is_alive", "close", "together", "identify_host", "describe_host", "list_guests", "guest_state",
         "guest_definition", "list_snapshots", "list_networks", "missing_networks", "activity", "cpu_time_ns",
         "disk_errors", "watch", "snapshots_export", "migration_progress", "completed_migration", "agent_ping",
-        "agent_read_file", "dirty_rate",
+        "agent_read_file", "dirty_rate", "guest_needs", "missing_for", "storage_pools", "marker_seen",
     }
 )  # fmt: skip
 #: Runs a program in the guest. These only ask.
@@ -76,6 +76,12 @@ EFFECTS: dict[str, list[tuple[str, list[str]]]] = {
     # What they do to a hypervisor, their parts do: jobs of the kinds above.
     "host.drain": [],
     "host.activate": [],
+    # There and back: each canary is started, migrated and taken away.
+    "host.prove_paths": [
+        ("prove_path", ["canary_start", "migrate", "force_off"]),
+        ("prove_storage", ["markers_remove", "marker_create", "markers_remove"]),
+    ]
+    * 2,
 }
 #: Calls that are made while another is under way, at no certain place among the others, and by which intent.
 BESIDE = {("migration_set_downtime", "migrate")}

@@ -40,6 +40,7 @@ RIGHTS = {
     "vm.restore_definition": "edit",
     "host.drain": "operate_host",
     "host.activate": "operate_host",
+    "host.prove_paths": "operate_host",
 }
 
 

@@ -15,6 +15,7 @@ from jobs.models import Job
 from jobs.operations.base import Operation
 from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_OUT_OF_A_HOST, Caps, Route
 from jobs.operations.hosts.parts import Parts, facts_read
+from jobs.operations.hosts.paths import proved_lately
 from jobs.operations.hosts.standing import declare, guests_looked, host_of, restore, written
 from jobs.operations.hosts.survey import Obstacle, Outlook, no_room, others_of, outlook, plan_for, rooms_for, survey
 from jobs.operations.migrate.destinations import MIGRATE
@@ -72,6 +73,9 @@ class Drain(Operation):
             found = survey(context.actor, host)
             running = len(found.movable) + len(found.stuck) + found.hidden
             step.detail = f"{running} running, {len(found.off)} off"
+        if found.movable:
+            with context.step("paths", "See that the paths to the other hosts were proved lately") as step:
+                proved_lately(context, host)
         with context.step("ask", "Ask every host whether the VMs can move") as step:
             stuck = _live_obstacles(context, host)
             cannot = len(stuck) + found.hidden

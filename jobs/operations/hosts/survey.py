@@ -12,6 +12,7 @@ from access.actions import Action
 from access.gate import Actor, System
 from hypervisor.types import PowerState
 from inventory.models import VM, Host
+from inventory.paths import may_share_storage, unreachable_from
 from jobs.operations.hosts.packing import Guest, Plan, Room, pack
 from jobs.operations.migrate.destinations import promises_mib, room_mib
 from jobs.operations.migrate.prechecks import OVERHEAD_MIB
@@ -77,7 +78,7 @@ def _obstacle(vm: VM, host: Host) -> Obstacle | None:
         return Obstacle(
             "vm_not_running", f"{vm} is {state}; only a running VM migrates live. Resume it or switch it off."
         )
-    if not host.cluster.shared_storage:
+    if not may_share_storage(host):
         return Obstacle(
             "storage_not_shared",
             f"The cluster {host.cluster} has no shared storage; the disks of {vm} would stay behind.",
@@ -85,10 +86,13 @@ def _obstacle(vm: VM, host: Host) -> Obstacle | None:
     return None
 
 
-def rooms_for(actor: Actor, host: Host) -> dict[int, Host]:
-    """The other hosts of the cluster that answer, take VMs, and on which the actor may place them."""
+def rooms_for(actor: Actor, host: Host, *, broken_too: bool = False) -> dict[int, Host]:
+    """The other hosts of the cluster that answer, take VMs, on which the actor may place them, and to which the path is
+    not known to be broken (unless `broken_too`).
+    """
     hosts: Any = Host.objects.all() if isinstance(actor, System) else Host.objects.visible_to(actor, Action.PLACE)
     found = hosts.taking_vms().filter(cluster=host.cluster_id).exclude(pk=host.pk).select_related("cluster")
+    found = found if broken_too else found.exclude(pk__in=unreachable_from(host))
     return {room.pk: room for room in found}
 
 
@@ -113,7 +117,9 @@ def no_room(actor: Actor, vm: VM) -> Obstacle:
     """For a VM without a place in the plan."""
     needed = vm.memory_mib + OVERHEAD_MIB
     where = f"Of the hosts on which {actor.username} may place VMs"
-    return Obstacle("no_destination", f"{where}, none has the {needed} MiB that {vm} needs.")
+    broken = vm.host is not None and unreachable_from(vm.host).exists()
+    path = " A path is broken as well, see those of its host." if broken else ""
+    return Obstacle("no_destination", f"{where}, none has the {needed} MiB that {vm} needs.{path}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from access.actions import Action
 from access.errors import NotVisible
 from access.gate import Actor, System
 from inventory.models import VM, Host
+from inventory.paths import unreachable_from
 from jobs.errors import NotAdmitted
 from jobs.models import Job
 from jobs.operations.migrate.prechecks import OVERHEAD_MIB
@@ -28,6 +29,7 @@ def destinations_for(actor: Actor, vm: VM) -> QuerySet[Host]:
     fitting: QuerySet[Host] = hosts.taking_vms().filter(cluster_id=vm.host.cluster_id, memory_free_mib__gte=needed)
     promised = promises_mib()
     short = [host.pk for host in fitting.filter(pk__in=promised) if room_mib(host, promised) < needed]
+    fitting = fitting.exclude(pk__in=unreachable_from(vm.host))
     return fitting.exclude(pk__in=[vm.host_id, *short]).order_by("-memory_free_mib", "name")
 
 
@@ -76,6 +78,10 @@ def refuse_unfit(vm: VM, host: Host) -> None:
         raise NotAdmitted("host_in_maintenance", f"{host} is in maintenance and takes no VMs.")
     if not host.is_online:
         raise NotAdmitted("host_offline", f"{host} does not answer at present.")
+    if unreachable_from(vm.host).filter(destination=host).exists():
+        raise NotAdmitted(
+            "path_broken", f"No VM gets from {vm.host} to {host} at present; prove the path once it is mended."
+        )
     room, needed = room_mib(host, promises_mib()), vm.memory_mib + OVERHEAD_MIB
     if room < needed:
         raise NotAdmitted("memory_short", f"{host} has {max(room, 0)} MiB left for VMs; {vm} needs {needed} MiB.")

@@ -140,8 +140,8 @@ class Monitor:
         """Follow a migration that an earlier worker started: until the source has no such job any more. Returns whether
         it had one.
         """
-        if in_postcopy and not self._in_postcopy:
-            self._in_postcopy, self.trace.postcopy = True, time.monotonic()
+        if in_postcopy and not self.standing.in_postcopy:
+            self._switched_to_postcopy()
         seen = False
         while self.read():
             seen = True

@@ -166,7 +166,7 @@ def _spec(context: JobContext, source: Host, policy: Policy) -> MigrationSpec:
         max_downtime_ms=policy.first_downtime_ms,
         auto_converge=policy.slows,
         allow_postcopy=policy.postcopy,
-        unsafe=source.cluster.shared_storage,
+        unsafe=True,  # that the storage is shared was declared or proved, which libvirt cannot tell: see the prechecks
         persistent=context.job.journal["persistent"],
     )
 

@@ -79,6 +79,7 @@ PAGES: dict[tuple[str, str], Body] = {
     ("vm-power", "POST"): _work(),
     ("host-drain", "POST"): _work(policy="gentle", unmovable="refuse"),
     ("host-activate", "POST"): _work(policy="gentle"),
+    ("host-prove", "POST"): _work(),
     ("vm-segment", "POST"): lambda side, _: {"segment": key(side.segment) or "", "reason": "to see"},
     ("host-new", "POST"): lambda side, _: {"name": "new", "uri": "sim://new/", "cluster": key(side.cluster)},
     ("segment-grant", "POST"): lambda side, first: {
@@ -150,6 +151,7 @@ API: dict[tuple[str, str], Body] = {
     ("api:job-reject", "POST"): lambda side, _: {"reason": "not today"},
     ("api:job-list", "POST:host.drain"): _on_host("host.drain"),
     ("api:job-list", "POST:host.activate"): _on_host("host.activate"),
+    ("api:job-list", "POST:host.prove_paths"): _on_host("host.prove_paths"),
     ("api:job-controls", "POST"): lambda side, _: {"verb": "force_completion"},
     ("api:job-list", "POST:vm.start"): _submit("vm.start"),
     ("api:job-list", "POST:vm.shutdown"): _submit("vm.shutdown"),

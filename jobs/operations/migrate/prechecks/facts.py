@@ -1,0 +1,89 @@
+"""What the checks before a migration look at, asked of both hosts once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from hypervisor.protocol import Hypervisor
+from hypervisor.types import (
+    Activity,
+    GuestDefinition,
+    GuestNeeds,
+    GuestState,
+    HostFacts,
+    HostIdentity,
+    HostLacks,
+    SavedSnapshot,
+)
+from inventory.models import VM, Host, HostPair
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything the checks look at, read once from both hosts."""
+
+    vm: VM
+    source: Host
+    destination: Host
+    state: GuestState
+    activity: Activity
+    definition: GuestDefinition
+    needs: GuestNeeds
+    there: list[GuestState]
+    source_identity: HostIdentity
+    destination_facts: HostFacts
+    lacks: HostLacks
+    snapshots: list[SavedSnapshot]
+    promised_mib: int
+    path: HostPair | None
+
+
+def read_facts(
+    vm: VM,
+    source: Host,
+    destination: Host,
+    on_source: Hypervisor,
+    on_destination: Hypervisor,
+    *,
+    promised_mib: int = 0,
+) -> Facts:
+    """Ask both hosts, side by side; `promised_mib` of the destination's memory is for others that are on
+    their way. Raises GuestNotFound when the source does not know the VM, HostUnreachable.
+
+    It lasts as many round trips as it takes, so what is asked of one host is asked together.
+    """
+    uuid = str(vm.uuid)
+    with ThreadPoolExecutor(1, thread_name_prefix="migrate-facts") as beside:
+        of_destination = beside.submit(
+            on_destination.together, lambda: (on_destination.list_guests(), on_destination.describe_host())
+        )
+        definition, needs = on_source.together(lambda: (on_source.guest_definition(uuid), on_source.guest_needs(uuid)))
+        of_needs = beside.submit(on_destination.missing_for, needs)
+        state, activity, snapshots, source_identity = on_source.together(
+            lambda: (
+                on_source.guest_state(uuid),
+                on_source.activity(uuid),
+                on_source.snapshots_export(uuid),
+                on_source.identify_host(),
+            )
+        )
+        path = HostPair.objects.filter(source=source, destination=destination).first()
+        there, destination_facts = of_destination.result()
+        lacks = of_needs.result()
+    return Facts(
+        vm=vm,
+        source=source,
+        destination=destination,
+        state=state,
+        activity=activity,
+        definition=definition,
+        needs=needs,
+        there=there,
+        source_identity=source_identity,
+        destination_facts=destination_facts,
+        lacks=lacks,
+        snapshots=snapshots,
+        promised_mib=promised_mib,
+        path=path,
+    )
