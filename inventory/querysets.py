@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Self
 from access.querysets import ScopedQuerySet
 
 if TYPE_CHECKING:
-    from inventory.models import VM, Cluster, Host, SeenChange, Segment, Snapshot  # noqa: F401 - type parameters
+    from inventory.models import VM, Cluster, Host, PlacementRule, SeenChange, Segment, Snapshot  # noqa: F401 - type parameters
 
 
 class ClusterQuerySet(ScopedQuerySet["Cluster"]):
     scopes = {"cluster": ("pk",)}
+
+
+class PlacementRuleQuerySet(ScopedQuerySet["PlacementRule"]):
+    """Seen by who sees the cluster."""
+
+    scopes = {"cluster": ("cluster_id",)}
 
 
 class HostQuerySet(ScopedQuerySet["Host"]):

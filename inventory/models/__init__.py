@@ -3,6 +3,8 @@
 from inventory.models.changes import Alarm, SeenChange
 from inventory.models.definitions import Definition
 from inventory.models.hosts import Cluster, Host
+from inventory.models.loads import Load
+from inventory.models.placement import PlacementRule
 from inventory.models.segments import ApprovalRule, Segment, SegmentNetwork
 from inventory.models.sightings import Sighting
 from inventory.models.snapshots import Snapshot
@@ -16,6 +18,8 @@ __all__ = [
     "Cluster",
     "Definition",
     "Host",
+    "Load",
+    "PlacementRule",
     "SeenChange",
     "Segment",
     "SegmentNetwork",

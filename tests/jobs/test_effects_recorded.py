@@ -39,8 +39,8 @@ READING = frozenset(
     {
         "is_alive", "close", "together", "identify_host", "describe_host", "list_guests", "guest_state",
         "guest_definition", "list_snapshots", "list_networks", "missing_networks", "activity", "cpu_time_ns",
-        "disk_errors", "watch", "snapshots_export", "migration_progress", "completed_migration", "agent_ping",
-        "agent_read_file", "dirty_rate",
+        "cpu_times_ns", "disk_errors", "watch", "snapshots_export", "migration_progress", "completed_migration",
+        "agent_ping", "agent_read_file", "dirty_rate",
     }
 )  # fmt: skip
 #: Runs a program in the guest. These only ask.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from access.actions import Action
@@ -14,11 +15,12 @@ from jobs.errors import NotAdmitted, OperationFailed
 from jobs.models import Job
 from jobs.operations.base import Operation
 from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_OUT_OF_A_HOST, Caps, Route
+from jobs.operations.hosts.packing import Plan
 from jobs.operations.hosts.parts import Parts, facts_read
 from jobs.operations.hosts.standing import declare, guests_looked, host_of, restore, written
-from jobs.operations.hosts.survey import Obstacle, Outlook, no_room, others_of, outlook, plan_for, rooms_for, survey
-from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.hosts.survey import Obstacle, Outlook, no_place, others_of, outlook, plan_for, rooms_for, survey
 from jobs.operations.migrate.prechecks import read_facts, verdicts
+from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.operations.params import choice, integer, only
 
 SHUTDOWN, START = "vm.shutdown", "vm.start"
@@ -147,28 +149,29 @@ class _Pass:
         given_up = {pk: self.found.movable[pk] for pk in self.parts.left}
         given_up |= {pk: vm for pk, (vm, _obstacle) in self.found.stuck.items()}
         self.parts.left |= {pk: obstacle for pk, (_vm, obstacle) in self.found.stuck.items()}
-        given_up |= self._without_a_place(plan.homeless)
+        given_up |= self._without_a_place(plan)
         if self.context.params["unmovable"] == "shut_down":
             self._shut_down(given_up.values())
         if _is_coming(self.host):
             self.parts.look_again()  # it was queued before the host took no VMs any more; it may yet arrive
         self._tell()
 
-    def _without_a_place(self, homeless: frozenset[int]) -> dict[int, VM]:
+    def _without_a_place(self, plan: Plan) -> dict[int, VM]:
         """Those for which there was no place for several looks on end, with nothing under way and on fresh figures: a
         host that does not answer for a moment costs nobody its run.
         """
         before: dict[str, int] = self.context.job.journal.get("homeless", {})
-        looks = {pk: before.get(str(pk), 0) + 1 for pk in homeless}
-        if self.parts.is_going_on or not homeless:
+        looks = {pk: before.get(str(pk), 0) + 1 for pk in plan.homeless}
+        if self.parts.is_going_on or not plan.homeless:
             return {}
         self.context.note(homeless={str(pk): count for pk, count in looks.items()})
         given_up = {pk for pk, count in looks.items() if count >= LOOKS_WITHOUT_A_PLACE}
-        if homeless - given_up:
+        if plan.homeless - given_up:
             for host in others_of(self.host):
                 facts_read(self.context, host)
             self.parts.look_again()
-        self.parts.left |= {pk: no_room(self.context.actor, self.ready[pk]) for pk in given_up}
+        why = partial(no_place, self.context.actor, rooms=self.rooms, places=plan.places)
+        self.parts.left |= {pk: why(self.ready[pk]) for pk in given_up}
         return {pk: self.ready[pk] for pk in given_up}
 
     def _shut_down(self, vms: Iterable[VM]) -> None:

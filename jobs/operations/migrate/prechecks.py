@@ -34,6 +34,7 @@ class Facts:
     missing_networks: list[str]
     snapshots: list[SavedSnapshot]
     promised_mib: int
+    forbidden: str
 
 
 def read_facts(
@@ -44,9 +45,11 @@ def read_facts(
     on_destination: Hypervisor,
     *,
     promised_mib: int = 0,
+    forbidden: str = "",
 ) -> Facts:
-    """Ask both hosts, side by side; `promised_mib` of the destination's memory is for others that are on
-    their way. Raises GuestNotFound when the source does not know the VM, HostUnreachable.
+    """Ask both hosts, side by side; `promised_mib` of the destination's memory is for others that are on their way,
+    `forbidden` is what a placement rule says against it. Raises GuestNotFound when the source does not know the VM,
+    HostUnreachable.
 
     It lasts as many round trips as it takes, so what is asked of one host is asked together.
     """
@@ -80,6 +83,7 @@ def read_facts(
         missing_networks=missing_networks,
         snapshots=snapshots,
         promised_mib=promised_mib,
+        forbidden=forbidden,
     )
 
 
@@ -87,6 +91,7 @@ def verdicts(facts: Facts) -> list[Verdict]:
     """All checks, cheap ones first."""
     return [
         taking(facts),
+        rules(facts),
         identity(facts),
         name_free(facts),
         steady(facts),
@@ -108,6 +113,13 @@ def taking(facts: Facts) -> Verdict:
         not facts.destination.in_maintenance,
         "host_in_maintenance",
         f"{facts.destination} is in maintenance by now and takes no VMs.",
+    )
+
+
+def rules(facts: Facts) -> Verdict:
+    """No placement rule keeps the VM from the destination, with what runs there or is on its way by now."""
+    return Verdict(
+        "rules", "See that no placement rule forbids it", not facts.forbidden, "placement_rule", facts.forbidden
     )
 
 
@@ -238,9 +250,9 @@ def networks(facts: Facts) -> Verdict:
 
 
 def capacity(facts: Facts) -> Verdict:
-    """Free memory there, less what was promised to VMs that were asked for earlier."""
+    """Free memory there, less what the host keeps and what was promised to VMs that were asked for earlier."""
     needed = facts.state.memory_mib + OVERHEAD_MIB
-    free = facts.destination_facts.memory_free_mib - facts.promised_mib
+    free = facts.destination_facts.memory_free_mib - facts.destination.reserved_mib - facts.promised_mib
     return Verdict(
         "capacity",
         "See that the destination has the memory",
