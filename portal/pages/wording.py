@@ -67,6 +67,7 @@ _OPERATIONS = {
     "snapshot.delete": "Delete snapshot",
     "host.drain": "Drain",
     "host.activate": "Activate",
+    "cluster.rebalance": "Rebalance",
 }
 
 

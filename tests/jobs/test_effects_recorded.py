@@ -76,6 +76,7 @@ EFFECTS: dict[str, list[tuple[str, list[str]]]] = {
     # What they do to a hypervisor, their parts do: jobs of the kinds above.
     "host.drain": [],
     "host.activate": [],
+    "cluster.rebalance": [],
 }
 #: Calls that are made while another is under way, at no certain place among the others, and by which intent.
 BESIDE = {("migration_set_downtime", "migrate")}
@@ -151,7 +152,10 @@ def prepare(estate: Estate, name: str) -> dict[str, Any]:
 
 
 def on_empty_host(estate: Estate, name: str) -> Job:
-    """Work on the host that nothing runs on, so that the job has no parts."""
+    """Work on the host that nothing runs on, or on the cluster that is even, so that the job has no parts."""
+    if name == "cluster.rebalance":
+        make.grant(estate.user, "platform-operator", estate.cluster)
+        return estate.run(job_submit(actor=estate.user, operation=name, target=estate.cluster, params={"mode": "run"}))
     host = estate.hosts[1]
     make.grant(estate.user, "platform-operator", host)
     if name == "host.activate":

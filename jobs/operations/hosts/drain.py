@@ -8,18 +8,17 @@ from typing import Any
 
 from access.actions import Action
 from access.gate import SYSTEM, Actor
-from hypervisor.errors import GuestNotFound, HypervisorError
 from inventory.models import VM, Host
 from jobs.engine.context import JobContext, Verdict
 from jobs.errors import NotAdmitted, OperationFailed
 from jobs.models import Job
 from jobs.operations.base import Operation
+from jobs.operations.hosts.asking import hosts_object
 from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_OUT_OF_A_HOST, Caps, Route
 from jobs.operations.hosts.packing import Plan
 from jobs.operations.hosts.parts import Parts, facts_read
 from jobs.operations.hosts.standing import declare, guests_looked, host_of, restore, written
 from jobs.operations.hosts.survey import Obstacle, Outlook, no_place, others_of, outlook, plan_for, rooms_for, survey
-from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.operations.params import choice, integer, only
 
@@ -215,22 +214,10 @@ def _live_obstacles(context: JobContext, host: Host) -> dict[int, Obstacle]:
     for number, (vm, destination) in enumerate(found.moves):
         context.check_cancel()
         context.progress("checking", 0, checked=number, to_check=len(found.moves))
-        obstacle = _asked(context, vm, host, destination)
+        obstacle = hosts_object(context, vm, host, destination)
         if obstacle is not None:
             cannot[vm.pk] = obstacle
     return cannot
-
-
-def _asked(context: JobContext, vm: VM, host: Host, destination: Host) -> Obstacle | None:
-    """The first thing that one VM's hosts say against its move."""
-    try:
-        facts = read_facts(vm, host, destination, context.on(host), context.on(destination))
-    except GuestNotFound:
-        return None  # it has just gone
-    except HypervisorError as error:
-        return Obstacle(error.code, f"{vm} could not be asked about: {error}")
-    failed = next((verdict for verdict in verdicts(facts) if not verdict.holds), None)
-    return Obstacle(failed.code, failed.why) if failed is not None else None
 
 
 def vms_words(count: int) -> str:
