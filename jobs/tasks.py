@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from inventory.models import Host
 from inventory.syncing import host_sync
-from jobs import sweeper
+from jobs import balancer, sweeper
 from jobs.engine import runner
 
 #: A sync that has not come back for this long is taken for dead, and the host is asked again.
@@ -28,6 +28,12 @@ def run_job(job_id: str) -> None:
 def sweep_jobs() -> None:
     """Recover what was lost."""
     sweeper.sweep()
+
+
+@shared_task(name="jobs.balance")
+def balance_clusters() -> None:
+    """Look at the clusters that are to be balanced."""
+    balancer.balance()
 
 
 @shared_task(name="inventory.sync_all")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from inventory.models import VM
 from jobs.services import job_submit
 from jobs.states import State

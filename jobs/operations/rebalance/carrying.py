@@ -67,6 +67,8 @@ class Carrying:
         destination = reading.number_of_host(host.pk) if reading else None
         if reading is None or number is None or destination is None:
             return Obstacle(GONE, f"{vm} does not run any more, or {host} takes no VMs by now.")
+        if reading.estate.movable is not None and not reading.estate.movable[number]:
+            return Obstacle(GONE, f"{vm} cannot be moved now, or not by {self.context.actor.username}.")
         policy = policy_for(self.context.params["bandwidth_mib"])
         why = lost(reading.estate, policy, number, destination, move["code"], planned_gain=move["gain"])
         return Obstacle(GONE, why) if why is not None else None

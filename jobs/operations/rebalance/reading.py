@@ -27,6 +27,8 @@ from jobs.operations.migrate.surroundings import MIGRATE, OFF
 from jobs.states import State
 
 RESOURCES = ("CPU", "memory")
+#: Operations whose approval rules keep Slipway from moving a segment's VMs by itself.
+BOUND_BY = (MIGRATE, "cluster.rebalance")
 #: A host's use in an earlier look, by its id: one number for each resource.
 Window = Mapping[int, list[float]]
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
@@ -132,10 +134,14 @@ def _usable_mib(hosts: Collection[Host], promised_here: Floats) -> Floats:
 
 
 def _movable(actor: Actor, cluster: Cluster, vms: Collection[VM]) -> Any:
-    """Those that run, that no job holds, that can move at all, and that the actor may migrate."""
+    """Those that run, that no job holds, that can move at all, and that the actor may migrate. What Slipway does by
+    itself, it does to no VM whose segment wants somebody's approval for that.
+    """
     keys = [vm.pk for vm in vms]
     theirs: Any = VM.objects.filter(pk__in=keys)
-    if not isinstance(actor, System):
+    if isinstance(actor, System):  # nobody would have approved it
+        theirs = theirs.exclude(segment__approval_rules__operation__in=BOUND_BY)
+    else:
         theirs = theirs.visible_to(actor, Action.MIGRATE)
     may = set(theirs.values_list("pk", flat=True)) if cluster.shared_storage else set()
     busy = set(Job.objects.active().filter(vm__in=keys).values_list("vm", flat=True))
