@@ -42,6 +42,8 @@ class EventAction(models.TextChoices):
     CLUSTER_CREATED = "cluster.created", "Cluster created"
     CLUSTER_CHANGED = "cluster.changed", "Cluster changed"
     CLUSTER_DELETED = "cluster.deleted", "Cluster deleted"
+    PLACEMENT_RULE_CREATED = "placement_rule.created", "Placement rule set"
+    PLACEMENT_RULE_DELETED = "placement_rule.deleted", "Placement rule lifted"
     HOST_CREATED = "host.created", "Host created"
     HOST_CHANGED = "host.changed", "Host changed"
     HOST_DELETED = "host.deleted", "Host deleted"

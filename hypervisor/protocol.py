@@ -95,6 +95,11 @@ class Observing(Protocol):
     def cpu_time_ns(self, uuid: str) -> int:
         """CPU time the guest has used, in nanoseconds: grows while it lives."""
 
+    def cpu_times_ns(self) -> dict[str, int]:
+        """CPU time that each running guest's present QEMU has used, in nanoseconds, by UUID; never waits for a busy
+        guest. It begins anew with each start, and at the destination of a migration.
+        """
+
     def disk_errors(self, uuid: str) -> list[str]:
         """Targets of disks in an error state; empty when all is well."""
 

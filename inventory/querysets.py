@@ -9,11 +9,26 @@ from django.db import models
 from access.querysets import ScopedQuerySet
 
 if TYPE_CHECKING:
-    from inventory.models import VM, Cluster, Host, HostPair, SeenChange, Segment, Snapshot  # noqa: F401 - type parameters
+    from inventory.models import (  # noqa: F401 - type parameters
+        VM,
+        Cluster,
+        Host,
+        HostPair,
+        PlacementRule,
+        SeenChange,
+        Segment,
+        Snapshot,
+    )
 
 
 class ClusterQuerySet(ScopedQuerySet["Cluster"]):
     scopes = {"cluster": ("pk",)}
+
+
+class PlacementRuleQuerySet(ScopedQuerySet["PlacementRule"]):
+    """Seen by who sees the cluster."""
+
+    scopes = {"cluster": ("cluster_id",)}
 
 
 class HostQuerySet(ScopedQuerySet["Host"]):

@@ -1,7 +1,8 @@
 """Asking one host what is true, in two lanes, and writing it down.
 
-Fast: one bulk call, every few seconds. Slow: definitions and snapshots VM by VM, less often (they cost a round trip
-to QEMU each). A host that does not answer is marked unreachable; its sightings stay, with their age.
+Fast: one bulk call, every few seconds. Slow: what each VM uses of the CPU, which costs a short call each, and
+definitions and snapshots VM by VM, less often (they cost a round trip to QEMU each). A host that does not answer is
+marked unreachable; its sightings stay, with their age.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from hypervisor import pool
 from hypervisor.errors import GuestNotFound, HostUnreachable, HypervisorError
 from hypervisor.protocol import Hypervisor
 from inventory.definitions import definition_observed, snapshots_observed
+from inventory.loads import cpu_times_observed
 from inventory.models import VM, Host
 from inventory.observations import guest_observed, guests_observed
 
@@ -28,7 +30,7 @@ DEFINITIONS_PER_PASS = 100
 
 
 def host_sync(host: Host, *, slow: bool = False) -> None:
-    """Read a host: its facts, all guests' states, and with `slow` the definitions that are due.
+    """Read a host: its facts, all guests' states, and with `slow` what they use and the definitions that are due.
 
     Never raises a hypervisor error: it becomes the host's connection state.
     """
@@ -37,6 +39,7 @@ def host_sync(host: Host, *, slow: bool = False) -> None:
             host_facts_read(host, connection)
             guests_read(host, connection)
             if slow:
+                loads_read(host, connection)
                 definitions_read(host, connection)
     except HypervisorError as error:
         host_unreachable(host, error)
@@ -84,6 +87,12 @@ def guest_read(host: Host, connection: Hypervisor, uuid: str) -> None:
         guest_observed(host, uuid, None, asked_at)
     else:
         guest_observed(host, uuid, state, asked_at)
+
+
+def loads_read(host: Host, connection: Hypervisor) -> int:
+    """What the VMs use of the CPU. Returns for how many it was told."""
+    asked_at = timezone.now()
+    return cpu_times_observed(host, connection.cpu_times_ns(), asked_at)
 
 
 def definitions_read(host: Host, connection: Hypervisor) -> int:

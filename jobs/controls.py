@@ -10,7 +10,7 @@ from audit.events import EventAction
 from audit.record import record
 from jobs.errors import InvalidRequest, InvalidTransition, NotAdmitted
 from jobs.models import Control, Job
-from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.operations.registry import operation_named
 from jobs.states import State
 

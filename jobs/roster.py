@@ -1,4 +1,6 @@
-"""What becomes of each VM that work on a host is about, for somebody who looks: only VMs that they see are named."""
+"""What becomes of each VM that work on a host or a cluster is about, for somebody who looks: only VMs that they see
+are named.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +48,12 @@ class Roster:
 
 
 def roster(onlooker: User, job: Job) -> Roster:
-    """The roster of a job on a host, by three SQL statements."""
+    """The roster of a job on a host or a cluster, by three SQL statements."""
     parts: dict[int, Job] = {}
     for part in Job.objects.filter(parent=job, vm__isnull=False).order_by("created_at", "id"):
         parts[part.vm_id or 0] = part
     left: dict[str, list[str]] = job.journal.get("left", {})
-    ids = {*job.extent, *parts, *map(int, left)}
+    ids = {*job.concerned, *parts, *map(int, left)}
     vms: Any = VM.objects.visible_to(onlooker).filter(pk__in=ids)
     seen = list(vms.select_related("host", "segment").order_by("name", "pk"))
     entries = [_entry(job, vm, parts.get(vm.pk), left.get(str(vm.pk))) for vm in seen]

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from inventory.models import Host
 from inventory.syncing import host_sync
-from jobs import sweeper
+from jobs import balancer, sweeper
 from jobs.engine import runner
 from jobs.proving import prove_due
 
@@ -35,6 +35,12 @@ def sweep_jobs() -> None:
 def prove_paths() -> None:
     """Have those paths between hosts proved that are due."""
     prove_due()
+
+
+@shared_task(name="jobs.balance")
+def balance_clusters() -> None:
+    """Look at the clusters that are to be balanced."""
+    balancer.balance()
 
 
 @shared_task(name="inventory.sync_all")

@@ -16,7 +16,16 @@ from hypervisor.libvirt_driver.errors import translated
 from hypervisor.libvirt_driver.host import is_bridge, networks, read_host, read_identity
 from hypervisor.libvirt_driver.jobinfo import running_job
 from hypervisor.libvirt_driver.states import power_state, state_reason
-from hypervisor.types import NIC, Activity, GuestDefinition, GuestState, HostFacts, HostIdentity, StateReason
+from hypervisor.types import (
+    NIC,
+    Activity,
+    GuestDefinition,
+    GuestState,
+    HostFacts,
+    HostIdentity,
+    PowerState,
+    StateReason,
+)
 
 #: How long a guest's size is believed: it changes only when somebody redefines or hot-plugs it.
 SIZE_SECONDS = 60.0
@@ -171,6 +180,24 @@ class Observing(LibvirtConnection):
         """CPU time the guest has used, in nanoseconds; 0 when it is off."""
         info: list[int] = self.domain(uuid).info()
         return info[4]
+
+    @remote()
+    def cpu_times_ns(self) -> dict[str, int]:
+        """CPU time that each running guest has used, in nanoseconds.
+
+        One `virDomainGetInfo` for each, some 0.1 ms: it reads the process's own account. The bulk call's CPU group
+        asks each QEMU's monitor and took eight times as long, and would wait for one that hangs.
+        """
+        times = {}
+        for domain in self.handle.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING):
+            try:
+                with translated(self.is_alive):
+                    state, _memory, _now, _vcpus, used = domain.info()
+            except GuestNotFound:
+                continue  # gone since the list
+            if power_state(state) is PowerState.RUNNING:
+                times[domain.UUIDString()] = used
+        return times
 
     @remote()
     def disk_errors(self, uuid: str) -> list[str]:

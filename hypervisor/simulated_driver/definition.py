@@ -17,13 +17,14 @@ NAMESPACE = "urn:slipway:simulated"
 #: What every simulated host has: machine types, and the filters for network cards that libvirt brings along.
 MACHINES = frozenset({"pc-q35-6.2", "pc-q35-7.2", "pc-i440fx-7.2"})
 FILTERS = frozenset({"clean-traffic", "no-arp-spoofing", "no-ip-spoofing", "no-mac-spoofing"})
+_HABITS = ("dirty_mib", "hot_mib", "resident_part", "cpu_part")
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 _UNITS = {"b": 1, "bytes": 1, "k": 1024, "KiB": 1024, "M": 1024**2, "MiB": 1024**2, "G": 1024**3, "GiB": 1024**3}
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a definition says beside the columns of the guest's row; the last three are the simulated guest's habits."""
+    """What a definition says beside the columns of the guest's row; the last four are the simulated guest's habits."""
 
     title: str = ""
     description: str = ""
@@ -40,6 +41,7 @@ class Config:
     dirty_mib: float = 4.0  # memory dirtied, MiB a second
     hot_mib: float = 64.0  # working set
     resident_part: float = 0.6  # of the memory, that is not zero pages
+    cpu_part: float = 0.1  # of its CPUs, that it uses while it runs
 
     def dumps(self) -> str:
         """As stored."""
@@ -133,7 +135,7 @@ def domain_xml(guest: sqlite3.Row, *, as_it_runs: bool = False) -> str:
     if config.description:
         ET.SubElement(domain, "description").text = config.description
     metadata = ET.SubElement(domain, "metadata")
-    habits = {name: str(float(getattr(config, name))) for name in ("dirty_mib", "hot_mib", "resident_part")}
+    habits = {name: str(float(getattr(config, name))) for name in _HABITS}
     mark = guest["operation_id"] if as_it_runs or guest["state"] == PowerState.SHUT_OFF else ""
     ET.SubElement(metadata, f"{{{NAMESPACE}}}guest", {"operation": mark, **habits})
     ET.SubElement(domain, "memory", unit="MiB").text = str(guest["memory_mib"])
@@ -216,8 +218,7 @@ def _add_devices(devices: ET.Element, config: Config) -> None:
 def _config(domain: ET.Element, mark: ET.Element | None) -> Config:
     known = Config()
     habits = {
-        name: float(getattr(known, name) if mark is None else mark.get(name, getattr(known, name)))
-        for name in ("dirty_mib", "hot_mib", "resident_part")
+        name: float(getattr(known, name) if mark is None else mark.get(name, getattr(known, name))) for name in _HABITS
     }
     kind = domain.find("os/type")
     channels = [target.get("name") for target in domain.findall("devices/channel/target")]

@@ -9,12 +9,11 @@ from typing import Any
 
 from hypervisor.errors import GuestNotFound
 from hypervisor.simulated_driver import events, schedule
+from hypervisor.simulated_driver.definition import Config
 from hypervisor.types import EventKind, GuestState, PowerState, StateReason
 
 BOOT_SECONDS = 6.0
 AGENT_RESTART_SECONDS = 1.0
-#: The part of its CPUs that a running guest uses.
-CPU_LOAD = 0.1
 #: Schedule entries that belong to the guest itself and go with it to another host.
 GUESTS_OWN = ("shutdown", "rebooted", "agent_up")
 
@@ -78,7 +77,8 @@ def cpu_ns(row: sqlite3.Row, now: float) -> int:
     """CPU time used by the guest's present QEMU."""
     if row["running_since"] is None:
         return int(row["ran_ns"])
-    return int(row["ran_ns"] + max(0.0, now - row["running_since"]) * 1e9 * row["vcpus"] * CPU_LOAD)
+    used = row["vcpus"] * Config.loads(row["config"]).cpu_part
+    return int(row["ran_ns"] + max(0.0, now - row["running_since"]) * 1e9 * used)
 
 
 def set_state(tx: sqlite3.Connection, row: sqlite3.Row, state: PowerState, reason: StateReason, at: float) -> None:

@@ -43,17 +43,18 @@ class Role:
     vcpus: int
     dirty_mib: float  # memory dirtied, MiB a second
     hot_mib: float  # working set
+    cpu_part: float  # of its CPUs, that it uses
 
 
 ROLES = (
-    Role("web", 1024, 2, 6, 48),
-    Role("app", 2048, 2, 15, 128),
-    Role("db", 4096, 4, 60, 512),
-    Role("cache", 2048, 2, 120, 768),
-    Role("build", 4096, 4, 90, 640),
-    Role("files", 1024, 1, 3, 32),
-    Role("mail", 1024, 1, 4, 48),
-    Role("test", 512, 1, 2, 24),
+    Role("web", 1024, 2, 6, 48, 0.2),
+    Role("app", 2048, 2, 15, 128, 0.3),
+    Role("db", 4096, 4, 60, 512, 0.4),
+    Role("cache", 2048, 2, 120, 768, 0.2),
+    Role("build", 4096, 4, 90, 640, 0.9),
+    Role("files", 1024, 1, 3, 32, 0.05),
+    Role("mail", 1024, 1, 4, 48, 0.1),
+    Role("test", 512, 1, 2, 24, 0.02),
 )
 
 
@@ -120,6 +121,7 @@ def _plan(chance: random.Random, host: str, name: str, role: Role, network: str)
         description=f"{role.name} server",
         dirty_mib=role.dirty_mib * chance.uniform(0.5, 1.5),
         hot_mib=role.hot_mib,
+        cpu_part=role.cpu_part,
         resident_part=round(chance.uniform(0.4, 0.9), 2),
         nics=(NIC(mac, "network", network, "virtio"),),
         disks=(_disk(name),),

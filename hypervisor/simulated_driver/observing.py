@@ -125,6 +125,15 @@ class Observing(Session):
         with self.look() as db:
             return guests.cpu_ns(guests.find(db, self.host, uuid), time.time())
 
+    def cpu_times_ns(self) -> dict[str, int]:
+        """CPU time that each running guest has used, by one query."""
+        with self.look() as db:
+            rows = db.execute(
+                "SELECT * FROM guests WHERE host = ? AND state = ?", (self.host, PowerState.RUNNING.value)
+            ).fetchall()
+        now = time.time()
+        return {row["uuid"]: guests.cpu_ns(row, now) for row in rows}
+
     def disk_errors(self, uuid: str) -> list[str]:
         """The guest's first disk, while that fault is planted. Raises GuestNotFound."""
         with self.look() as db:

@@ -3,7 +3,9 @@
 from inventory.models.changes import Alarm, SeenChange
 from inventory.models.definitions import Definition
 from inventory.models.hosts import Cluster, Host
+from inventory.models.loads import Load
 from inventory.models.paths import HostPair
+from inventory.models.placement import PlacementRule
 from inventory.models.policies import MigrationPolicy
 from inventory.models.segments import ApprovalRule, Segment, SegmentNetwork
 from inventory.models.sightings import Sighting
@@ -19,7 +21,9 @@ __all__ = [
     "Definition",
     "Host",
     "HostPair",
+    "Load",
     "MigrationPolicy",
+    "PlacementRule",
     "SeenChange",
     "Segment",
     "SegmentNetwork",

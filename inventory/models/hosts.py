@@ -13,11 +13,19 @@ from inventory.querysets import ClusterQuerySet, HostQuerySet
 class Cluster(models.Model):
     """Hosts among which VMs may move."""
 
+    class Balancing(models.TextChoices):
+        """What Slipway does by itself about a cluster whose hosts are used unevenly."""
+
+        OFF = "off", "Off"
+        ADVISE = "advise", "Advise: say what would move, and why"
+        AUTOMATIC = "automatic", "Automatic: move it"
+
     name = models.CharField(max_length=100, unique=True)
     queue = models.SlugField(max_length=60, default="slipway", help_text="Queue whose workers sit near these hosts.")
     shared_storage = models.BooleanField(
         default=False, help_text="All hosts see the same image store at the same path, though libvirt cannot tell."
     )
+    balancing = models.CharField(max_length=10, choices=Balancing.choices, default=Balancing.OFF)
 
     objects = ClusterQuerySet.as_manager()
 
@@ -61,6 +69,10 @@ class Host(models.Model):
     availability = models.CharField(max_length=12, choices=Availability.choices, default=Availability.ACTIVE)
     unavailable_since = models.DateTimeField(
         null=True, blank=True, help_text="When it ceased to be active: what drains moved away since then may come home."
+    )
+
+    reserved_mib = models.PositiveIntegerField(
+        default=0, help_text="Memory in MiB that is kept free of VMs: they get what is free beyond it."
     )
 
     connection = models.CharField(max_length=12, choices=Connection.choices, default=Connection.UNKNOWN)

@@ -15,7 +15,7 @@ from audit.events import EventAction
 from audit.record import record
 from hypervisor.uri import HostURI, InvalidHostURI, parse_host_uri
 from inventory.errors import InvalidInventoryRequest, InventoryConflict
-from inventory.models import Cluster, Host
+from inventory.models import Cluster, Host, PlacementRule
 
 
 @transaction.atomic
@@ -67,10 +67,15 @@ def host_create(*, actor: Actor, name: str, uri: str, cluster: Cluster) -> Host:
 
 @transaction.atomic
 def host_delete(*, actor: Actor, host: Host, reason: str = "") -> None:
-    """Remove a host from the inventory, and the grants on it. Raises InventoryConflict while VMs are placed on it."""
+    """Remove a host from the inventory, and the grants on it. Raises InventoryConflict while VMs are placed on it,
+    and while it is the only host of a placement rule: without it the rule would leave its VMs no place.
+    """
     gate.authorise(actor, Action.OPERATE_HOST, host)
     if host.vms.exists():
         raise InventoryConflict(f"{host} still has VMs; move them first.")
+    for rule in PlacementRule.objects.filter(hosts=host):
+        if rule.hosts.count() == 1:
+            raise InventoryConflict(f"{host} is the only host of the placement rule “{rule}”; lift that first.")
     grants_end(actor=actor, target=host)
     before = {"uri": str(host.uri), "cluster": host.cluster.name, "cluster_id": host.cluster_id}
     record(EventAction.HOST_DELETED, target=host, actor=actor, reason=reason, before=before)

@@ -50,7 +50,7 @@ class Estate:
     """A cluster at a moment. VMs and hosts are numbers from 0: V VMs, H hosts, R resources that have a load.
 
     `memory_mib` is what a VM takes of its host whatever it does (allocated, with overhead); it is a hard limit. `loads`
-    is what the VM was observed to use, in the units of `capacity` (cores, MiB ...), smoothed (`load.smoothed`).
+    is what the VM was observed to use, in the units of `capacity` (cores, MiB ...), smoothed (`inventory.loads`).
     `reserved_mib` of a host is not for VMs. `segment` is -1 for a VM in none. `moved_ago_s` is infinite for a VM that
     never moved. `barred[v, h]` says that VM v cannot run on host h (its processor, its storage). A host that is not
     `accepting` gives VMs away and takes none. `past` are the utilisations of the hosts in the windows before this one,

@@ -64,7 +64,7 @@ def _segments_side_by_side(board: Board) -> Iterator[Unmet]:
             one, other = of_segment(board.estate, rule.segment), of_segment(board.estate, rule.other)
             hosts = np.flatnonzero(board.may_be[np.concatenate([one, other])].any(axis=0))
             if len(one) and len(other) and len(hosts) < 2:
-                why = f"The segments {rule.segment} and {rule.other} are to be apart, and have one host between them."
+                why = "Two segments are never to be beside each other, and have one host between them."
                 yield Unmet("apart_too_many", why, True, (int(one[0]), int(other[0])), tuple(map(int, hosts)))
 
 

@@ -1,25 +1,9 @@
-"""From observations to load, and from load to whether anything has to be done."""
+"""From load to whether anything has to be done."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from jobs.balancing.estate import Estate, Floats
 from jobs.balancing.policy import Policy
-
-
-def smoothed(samples: Floats, every_s: float, half_life_s: float = 300.0) -> Floats:
-    """The load to plan with from samples of shape (T, V, R), oldest first, `every_s` seconds apart: shape (V, R).
-
-    An exponentially weighted mean, in which a sample counts half as much as one `half_life_s` later, so that one busy
-    second starts no migration. Raises ValueError without a sample.
-    """
-    if len(samples) == 0:
-        raise ValueError("no samples")
-    ages = every_s * np.arange(len(samples) - 1, -1, -1)
-    weights = 0.5 ** (ages / half_life_s)
-    mean: Floats = np.tensordot(weights, samples, axes=1) / weights.sum()
-    return mean
 
 
 def over_mean(utilisation: Floats) -> Floats:

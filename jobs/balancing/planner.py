@@ -32,13 +32,13 @@ def plan(estate: Estate, policy: Policy | None = None) -> Plan:
     policy = policy or Policy()
     estate.check()
     policy.check(len(estate.resources))
-    estate = _able(estate)
+    estate = able(estate)
     now = estate
     moves: list[Move] = []
     while made := _round(now, policy):
         moves += made
-        now = _after(now, made)
-    before, after = _standing(Board(estate, policy)), _standing(Board(now, policy))
+        now = moved(now, made)
+    before, after = standing(Board(estate, policy)), standing(Board(now, policy))
     unmet = _unmet(estate, now, policy, after)
     return Plan(tuple(moves), tuple(unmet), before, after, _verdict(estate, now, policy, moves))
 
@@ -82,7 +82,7 @@ def _balance(course: Course, crews: list[Ints]) -> None:
         course.undo(repaired)
 
 
-def _able(estate: Estate) -> Estate:
+def able(estate: Estate) -> Estate:
     """The estate in which no VM is barred from the host that it runs on, since it runs there."""
     if estate.barred is None:
         return estate
@@ -91,7 +91,7 @@ def _able(estate: Estate) -> Estate:
     return replace(estate, barred=barred)
 
 
-def _after(estate: Estate, made: list[Move]) -> Estate:
+def moved(estate: Estate, made: list[Move]) -> Estate:
     """The estate after these moves, whose VMs do not move again. Its past was that of another placement."""
     host = estate.host.copy()
     movable = np.ones(estate.vms, dtype=bool) if estate.movable is None else estate.movable.copy()
@@ -101,7 +101,8 @@ def _after(estate: Estate, made: list[Move]) -> Estate:
     return replace(estate, host=host, movable=movable, past=None)
 
 
-def _standing(board: Board) -> Standing:
+def standing(board: Board) -> Standing:
+    """How the board's placement stands."""
     utilisation = board.utilisation
     return Standing(
         imbalance=board.imbalance(),

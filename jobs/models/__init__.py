@@ -4,5 +4,6 @@ from jobs.models.approvals import Approval, BrokenGlass
 from jobs.models.controls import Control
 from jobs.models.curves import Curve
 from jobs.models.jobs import Job, JobLock, Step
+from jobs.models.looks import Look
 
-__all__ = ["Approval", "BrokenGlass", "Control", "Curve", "Job", "JobLock", "Step"]
+__all__ = ["Approval", "BrokenGlass", "Control", "Curve", "Job", "JobLock", "Look", "Step"]

@@ -104,6 +104,11 @@ class Job(models.Model):
         return sorted(map(int, self.journal.get("extent", ())))
 
     @property
+    def concerned(self) -> set[int]:
+        """Ids of the VMs that it is about: those of its extent, and of the plan that it made."""
+        return {*self.extent, *(move["vm"] for move in self.journal.get("plan", {}).get("moves", ()))}
+
+    @property
     def is_over(self) -> bool:
         return self.state in TERMINAL
 

@@ -17,6 +17,7 @@ from access.gate import Actor
 
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
+    from jobs.models import Job
 
 
 class Operation(ABC):
@@ -37,6 +38,10 @@ class Operation(ABC):
         """Refuse what the observed facts speak against. Reads the database only. Raises NotAdmitted, NotAllowed,
         NotVisible.
         """
+
+    def admit_part(self, actor: Actor, target: Any, params: dict[str, Any], parent: Job) -> None:
+        """The same for a part of a job, which may be about other targets as well."""
+        self.admit(actor, target, params)
 
     def bound_by(self, params: Mapping[str, Any]) -> tuple[str, ...]:
         """The operations whose approval rules bind this work: its own, and those that it is made of."""

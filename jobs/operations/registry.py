@@ -9,6 +9,7 @@ from jobs.operations.hosts import Activate, Drain, ProvePaths
 from jobs.operations.migrate import Migrate, MigratePreview
 from jobs.operations.patch import Patch
 from jobs.operations.power import ForceOff, Reboot, Shutdown, Start
+from jobs.operations.rebalance import Rebalance
 from jobs.operations.snapshots import SnapshotCreate, SnapshotDelete, SnapshotRevert
 
 OPERATIONS: dict[str, Operation] = {
@@ -28,6 +29,7 @@ OPERATIONS: dict[str, Operation] = {
         Drain(),
         Activate(),
         ProvePaths(),
+        Rebalance(),
     )
 }
 

@@ -19,7 +19,7 @@ from jobs.approvals import job_approve, job_reject
 from jobs.controls import control_ask
 from jobs.errors import InvalidRequest, NotAdmitted
 from jobs.models import Approval, Control, Curve, Job, Step
-from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.operations.registry import OPERATIONS
 from jobs.services import job_cancel, job_submit
 from jobs.states import State

@@ -8,7 +8,7 @@ from typing import Any
 from access.models import User
 from inventory.models import VM, Host
 from jobs.models import Job
-from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.roster import Entry, Fate, Roster
 
 #: Columns of hosts that have no part in it are shown up to so many in all.

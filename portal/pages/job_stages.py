@@ -27,6 +27,8 @@ _WORDS = {
     "shutting down": ("Shutting down", "the guest ends by itself"),
     "rebooting": ("Rebooting", "the guest starts anew"),
     "draining": ("Draining", "VM after VM moves away"),
+    "weighing": ("Planning", "what would move, and why"),
+    "balancing": ("Balancing", "VM after VM moves"),
     "returning": ("Returning", "VM after VM comes home"),
     "travelling": ("Travelling", "a tiny VM goes each way"),
 }
@@ -42,6 +44,7 @@ _LINES: dict[str, Sequence[str]] = {
     "host.drain": ("checking", "draining", "verifying"),
     "host.activate": ("checking", "returning", "verifying"),
     "host.prove_paths": ("checking", "travelling", "verifying"),
+    "cluster.rebalance": ("checking", "weighing", "balancing", "verifying"),
 }
 _DEFAULT_LINE: Sequence[str] = ("checking", "working", "verifying")
 #: Phases that are moments of a stage rather than stages.

@@ -15,7 +15,7 @@ from access import gate
 from access.actions import Action
 from inventory.models import VM
 from jobs.models import Curve, Job
-from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.operations.registry import operation_named
 from jobs.roster import roster
 from jobs.services import job_cancel

@@ -143,6 +143,15 @@ class BasicsContract(ContractBase):
         before = first.cpu_time_ns(estate.guest)
         eventually(estate, lambda: first.cpu_time_ns(estate.guest) > before)
 
+    def test_the_cpu_times_are_those_of_the_running_guests(self, estate: Estate, first: Hypervisor) -> None:
+        before = first.cpu_times_ns()
+        assert before[estate.guest] <= first.cpu_time_ns(estate.guest)
+        running = {guest.uuid for guest in first.list_guests() if guest.state is PowerState.RUNNING}
+        assert set(before) == running
+        eventually(estate, lambda: first.cpu_times_ns()[estate.guest] > before[estate.guest])
+        first.force_off(estate.guest)
+        eventually(estate, lambda: estate.guest not in first.cpu_times_ns())
+
     def test_a_guest_at_rest(self, estate: Estate, first: Hypervisor) -> None:
         assert first.activity(estate.guest) is Activity.NONE
         assert first.disk_errors(estate.guest) == []

@@ -22,6 +22,7 @@ LEFT_OUT = {
     "test_a_guest_is_listed_where_it_is_and_nowhere_else": "it is one host",
     "test_a_lost_definition_is_brought_back": "it is one host",
     "test_a_running_guest_uses_cpu_time": "its CPU time is the clock",
+    "test_the_cpu_times_are_those_of_the_running_guests": "its CPU time is the clock",
     "test_a_guest_at_rest": "it has no jobs, and its disks are in error",
     "test_a_guest_is_switched_off_and_on": "it gives other reasons",
     "test_a_guest_is_defined_and_undefined_with_hostile_words_shown_literally": "it takes no QEMU guests",

@@ -15,7 +15,6 @@ from jobs.balancing.board import LEAST_DEVIATION, Board
 from jobs.balancing.cheapest import find_cheapest
 from jobs.balancing.descent import descend
 from jobs.balancing.exchange import Neighbourhood, improve
-from jobs.balancing.load import smoothed
 from jobs.balancing.policy import Policy
 from jobs.balancing.slope import Slope, exact
 from tests.jobs.balancing_estates import breaches, estates
@@ -157,12 +156,6 @@ def _crowd(chance: np.random.Generator):
     capacity = np.tile([20.0, 100 * 1024.0], (8, 1))
     loads = np.stack([chance.random(100), memory], axis=1)
     return Estate(("CPU", "memory"), np.full(8, 400 * 1024.0), capacity, place, memory, loads)
-
-
-def test_smoothing_forgets_by_half_in_a_half_life():
-    samples = np.array([[[4.0]], [[1.0]]])
-    assert smoothed(samples, every_s=300, half_life_s=300)[0, 0] == (4 * 0.5 + 1) / 1.5
-    assert np.allclose(smoothed(np.full((9, 2, 1), 3.0), every_s=60), 3.0)
 
 
 def test_what_is_left_under_the_aim_is_spent_on_moving_less(monkeypatch):

@@ -39,8 +39,8 @@ READING = frozenset(
     {
         "is_alive", "close", "together", "identify_host", "describe_host", "list_guests", "guest_state",
         "guest_definition", "list_snapshots", "list_networks", "missing_networks", "activity", "cpu_time_ns",
-        "disk_errors", "watch", "snapshots_export", "migration_progress", "completed_migration", "agent_ping",
-        "agent_read_file", "dirty_rate", "guest_needs", "missing_for", "storage_pools", "marker_seen",
+        "cpu_times_ns", "disk_errors", "watch", "snapshots_export", "migration_progress", "completed_migration",
+        "agent_ping", "agent_read_file", "dirty_rate", "guest_needs", "missing_for", "storage_pools", "marker_seen",
     }
 )  # fmt: skip
 #: Runs a program in the guest. These only ask.
@@ -76,6 +76,7 @@ EFFECTS: dict[str, list[tuple[str, list[str]]]] = {
     # What they do to a hypervisor, their parts do: jobs of the kinds above.
     "host.drain": [],
     "host.activate": [],
+    "cluster.rebalance": [],
     # There and back: each canary is started, migrated and taken away.
     "host.prove_paths": [
         ("prove_path", ["canary_start", "migrate", "force_off"]),
@@ -157,7 +158,10 @@ def prepare(estate: Estate, name: str) -> dict[str, Any]:
 
 
 def on_empty_host(estate: Estate, name: str) -> Job:
-    """Work on the host that nothing runs on, so that the job has no parts."""
+    """Work on the host that nothing runs on, or on the cluster that is even, so that the job has no parts."""
+    if name == "cluster.rebalance":
+        make.grant(estate.user, "platform-operator", estate.cluster)
+        return estate.run(job_submit(actor=estate.user, operation=name, target=estate.cluster, params={"mode": "run"}))
     host = estate.hosts[1]
     make.grant(estate.user, "platform-operator", host)
     if name == "host.activate":

@@ -41,6 +41,7 @@ RIGHTS = {
     "host.drain": "operate_host",
     "host.activate": "operate_host",
     "host.prove_paths": "operate_host",
+    "cluster.rebalance": "operate_host",
 }
 
 
@@ -51,7 +52,8 @@ def test_every_operation_stands_in_the_table() -> None:
 @pytest.mark.parametrize("operation", RIGHTS)
 def test_each_operation_needs_its_own_right_and_no_other_will_do(operation: str) -> None:
     kind = operation_named(operation).target_kind
-    target, person = make.vm(segment=make.segment()) if kind == "vm" else make.host(), make.user()
+    made = {"vm": lambda: make.vm(segment=make.segment()), "host": make.host, "cluster": make.cluster}
+    target, person = made[kind](), make.user()
     make.grant(person, make.role_of(*(action for action in Action if action != RIGHTS[operation])), target)
     with pytest.raises(NotAllowed) as refused:
         job_submit(actor=person, operation=operation, target=target)

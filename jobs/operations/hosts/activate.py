@@ -17,9 +17,9 @@ from jobs.operations.hosts.homeward import homeward
 from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_INTO_A_HOST, Caps, Route
 from jobs.operations.hosts.parts import Parts
 from jobs.operations.hosts.standing import declare, guests_looked, host_of, restore, written
-from jobs.operations.hosts.survey import OFF, Obstacle, plan_for
-from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.hosts.survey import Obstacle, no_place, plan_for
 from jobs.operations.migrate.policies import policy_wish
+from jobs.operations.migrate.surroundings import MIGRATE, OFF
 from jobs.operations.params import boolean, integer, only
 
 
@@ -105,7 +105,10 @@ class Activate(Operation):
         routes = [Route(vm.pk, vm.host_id or 0, host.pk) for vm in ready.values() if vm.pk in plan.places]
         parts.begin_moves(routes, ready, {host.pk: host}, Caps(into_a_host=context.params["at_once"]))
         if not parts.is_going_on:  # else what is under way is counted twice, as memory taken and as memory promised
-            parts.left |= {pk: Obstacle("memory_short", f"{host} has no room for {ready[pk]}.") for pk in plan.homeless}
+            for pk in plan.homeless:
+                obstacle = no_place(context.actor, ready[pk], {host.pk: host}, plan.places)
+                full = Obstacle("memory_short", f"{host} has no room for {ready[pk]}.")
+                parts.left[pk] = obstacle if obstacle.code == "placement_rule" else full
         home, to_come = len(parts.succeeded(MIGRATE)) + len(parts.succeeded(START)), len(off) + len(away)
         context.note(left=written(parts.left))
         percent = 100 * home // (home + to_come) if home + to_come else 0

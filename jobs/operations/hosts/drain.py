@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from access.actions import Action
 from access.gate import SYSTEM, Actor
-from hypervisor.errors import GuestNotFound, HypervisorError
 from inventory.models import VM, Host
 from jobs.engine.context import JobContext, Verdict
 from jobs.errors import NotAdmitted, OperationFailed
 from jobs.models import Job
 from jobs.operations.base import Operation
+from jobs.operations.hosts.asking import hosts_object
 from jobs.operations.hosts.pace import MOST_AT_ONCE, MOST_OUT_OF_A_HOST, Caps, Route
+from jobs.operations.hosts.packing import Plan
 from jobs.operations.hosts.parts import Parts, facts_read
 from jobs.operations.hosts.paths import proved_lately
 from jobs.operations.hosts.standing import declare, guests_looked, host_of, restore, written
-from jobs.operations.hosts.survey import Obstacle, Outlook, no_room, others_of, outlook, plan_for, rooms_for, survey
-from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.hosts.survey import Obstacle, Outlook, no_place, others_of, outlook, plan_for, rooms_for, survey
 from jobs.operations.migrate.policies import policy_wish
-from jobs.operations.migrate.prechecks import read_facts, verdicts
+from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.operations.params import choice, integer, only
 
 SHUTDOWN, START = "vm.shutdown", "vm.start"
@@ -152,28 +153,29 @@ class _Pass:
         given_up = {pk: self.found.movable[pk] for pk in self.parts.left}
         given_up |= {pk: vm for pk, (vm, _obstacle) in self.found.stuck.items()}
         self.parts.left |= {pk: obstacle for pk, (_vm, obstacle) in self.found.stuck.items()}
-        given_up |= self._without_a_place(plan.homeless)
+        given_up |= self._without_a_place(plan)
         if self.context.params["unmovable"] == "shut_down":
             self._shut_down(given_up.values())
         if _is_coming(self.host):
             self.parts.look_again()  # it was queued before the host took no VMs any more; it may yet arrive
         self._tell()
 
-    def _without_a_place(self, homeless: frozenset[int]) -> dict[int, VM]:
+    def _without_a_place(self, plan: Plan) -> dict[int, VM]:
         """Those for which there was no place for several looks on end, with nothing under way and on fresh figures: a
         host that does not answer for a moment costs nobody its run.
         """
         before: dict[str, int] = self.context.job.journal.get("homeless", {})
-        looks = {pk: before.get(str(pk), 0) + 1 for pk in homeless}
-        if self.parts.is_going_on or not homeless:
+        looks = {pk: before.get(str(pk), 0) + 1 for pk in plan.homeless}
+        if self.parts.is_going_on or not plan.homeless:
             return {}
         self.context.note(homeless={str(pk): count for pk, count in looks.items()})
         given_up = {pk for pk, count in looks.items() if count >= LOOKS_WITHOUT_A_PLACE}
-        if homeless - given_up:
+        if plan.homeless - given_up:
             for host in others_of(self.host):
                 facts_read(self.context, host)
             self.parts.look_again()
-        self.parts.left |= {pk: no_room(self.context.actor, self.ready[pk]) for pk in given_up}
+        why = partial(no_place, self.context.actor, rooms=self.rooms, places=plan.places)
+        self.parts.left |= {pk: why(self.ready[pk]) for pk in given_up}
         return {pk: self.ready[pk] for pk in given_up}
 
     def _shut_down(self, vms: Iterable[VM]) -> None:
@@ -217,22 +219,10 @@ def _live_obstacles(context: JobContext, host: Host) -> dict[int, Obstacle]:
     for number, (vm, destination) in enumerate(found.moves):
         context.check_cancel()
         context.progress("checking", 0, checked=number, to_check=len(found.moves))
-        obstacle = _asked(context, vm, host, destination)
+        obstacle = hosts_object(context, vm, host, destination)
         if obstacle is not None:
             cannot[vm.pk] = obstacle
     return cannot
-
-
-def _asked(context: JobContext, vm: VM, host: Host, destination: Host) -> Obstacle | None:
-    """The first thing that one VM's hosts say against its move."""
-    try:
-        facts = read_facts(vm, host, destination, context.on(host), context.on(destination))
-    except GuestNotFound:
-        return None  # it has just gone
-    except HypervisorError as error:
-        return Obstacle(error.code, f"{vm} could not be asked about: {error}")
-    failed = next((verdict for verdict in verdicts(facts) if not verdict.holds), None)
-    return Obstacle(failed.code, failed.why) if failed is not None else None
 
 
 def vms_words(count: int) -> str:

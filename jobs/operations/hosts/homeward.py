@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from inventory.models import VM, Host
 from jobs.models import Job
 from jobs.operations.hosts.drain import SHUTDOWN, START, Drain
-from jobs.operations.hosts.survey import OFF
-from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.migrate.surroundings import MIGRATE, OFF
 from jobs.states import State
 
 _POWER = (START, SHUTDOWN, "vm.force_off", "vm.reboot")

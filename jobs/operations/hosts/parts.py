@@ -19,14 +19,16 @@ from jobs.models import Job
 from jobs.operations.hosts.pace import Caps, Route, Slots
 from jobs.operations.hosts.survey import Obstacle, not_allowed
 from jobs.operations.hosts.tries import Ended, next_try
-from jobs.operations.migrate.destinations import MIGRATE
+from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.states import State
 
 #: At what only others can change (a VM's other job, the caps, a host's room) it is looked again after a tenth of the
 #: time that the job has lasted, but not sooner and not later than this.
 SOONEST, LATEST = timedelta(seconds=3), timedelta(seconds=30)
 #: What may be otherwise a moment later: the plan was made on figures that have changed since.
-PASSING = frozenset({"memory_short", "host_offline", "host_in_maintenance", "already_there", "no_destination"})
+PASSING = frozenset(
+    {"memory_short", "host_offline", "host_in_maintenance", "already_there", "no_destination", "placement_rule"}
+)
 #: A VM that was put off so often for something passing is given up.
 MOST_PUT_OFF = 5
 

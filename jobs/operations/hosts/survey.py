@@ -10,15 +10,16 @@ from typing import Any
 
 from access.actions import Action
 from access.gate import Actor, System
-from hypervisor.types import PowerState
 from inventory.models import VM, Host
 from inventory.paths import may_share_storage, unreachable_from
+from inventory.placement import sentence
 from jobs.operations.hosts.packing import Guest, Plan, Room, pack
 from jobs.operations.migrate.destinations import promises_mib, room_mib
 from jobs.operations.migrate.prechecks import OVERHEAD_MIB
+from jobs.operations.migrate.surroundings import OFF, Surroundings
 
-#: In these a VM takes nothing of its host but disk: it stays defined there and is in nobody's way.
-OFF = frozenset({PowerState.SHUT_OFF.value, PowerState.CRASHED.value})
+#: Hosts of which it is told which rule keeps a VM from them.
+RULES_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +105,35 @@ def others_of(host: Host) -> list[Host]:
 def plan_for(
     vms: Collection[VM], rooms: Mapping[int, Host], barred: Mapping[int, Collection[int]] | None = None
 ) -> Plan:
-    """Where each of these VMs is to go, with what is on its way to each host already counted. `barred` names hosts that
-    a VM has failed to get to.
+    """Where each of these VMs is to go, by the placement rules, with what is on its way to each host already counted.
+    `barred` names hosts that a VM has failed to get to.
     """
     promised = promises_mib()
-    closed = barred or {}
+    closed, by_key = barred or {}, {vm.pk: vm for vm in vms}
+    around = _around(rooms, leaving=by_key)
     guests = [Guest(vm.pk, vm.memory_mib + OVERHEAD_MIB, frozenset(closed.get(vm.pk, ()))) for vm in vms]
-    return pack(guests, [Room(host.pk, room_mib(host, promised)) for host in rooms.values()])
+    free = [Room(host.pk, room_mib(host, promised)) for host in rooms.values()]
+    return pack(guests, free, lambda key, room, placed: around.objection(by_key[key], room, placed) is not None)
 
 
-def no_room(actor: Actor, vm: VM) -> Obstacle:
-    """For a VM without a place in the plan."""
+def no_place(actor: Actor, vm: VM, rooms: Mapping[int, Host], places: Mapping[int, int]) -> Obstacle:
+    """For a VM without a place in a plan that has put the others in `places`: a rule, or the room."""
+    around = _around(rooms, leaving=[vm.pk])
+    rules = {host.pk: around.objection(vm, host.pk, places) for host in rooms.values()}
+    forbidding = [(rooms[pk], rule) for pk, rule in rules.items() if rule is not None]
+    if forbidding and len(forbidding) == len(rooms):
+        return Obstacle("placement_rule", " ".join(sentence(rule, vm, host) for host, rule in forbidding[:RULES_TOLD]))
     needed = vm.memory_mib + OVERHEAD_MIB
-    where = f"Of the hosts on which {actor.username} may place VMs"
+    where = f"Of the hosts on which {actor.username} may place VMs" + (", by the placement rules" if forbidding else "")
     broken = vm.host is not None and unreachable_from(vm.host).exists()
     path = " A path is broken as well, see those of its host." if broken else ""
     return Obstacle("no_destination", f"{where}, none has the {needed} MiB that {vm} needs.{path}")
+
+
+def _around(rooms: Mapping[int, Host], leaving: Collection[int]) -> Surroundings:
+    """The cluster that the rooms are in, in which these VMs leave their hosts."""
+    cluster = next((host.cluster_id for host in rooms.values()), None)
+    return Surroundings(()) if cluster is None else Surroundings.of(cluster, along=leaving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,5 +155,6 @@ def outlook(actor: Actor, host: Host) -> Outlook:
     found, rooms = survey(actor, host), rooms_for(actor, host)
     plan = plan_for(found.movable.values(), rooms)
     moves = [(found.movable[pk], rooms[place]) for pk, place in plan.places.items()]
-    homeless = {pk: (found.movable[pk], no_room(actor, found.movable[pk])) for pk in sorted(plan.homeless)}
+    without = [found.movable[pk] for pk in sorted(plan.homeless)]
+    homeless = {vm.pk: (vm, no_place(actor, vm, rooms, plan.places)) for vm in without}
     return Outlook(found, moves, found.stuck | homeless)

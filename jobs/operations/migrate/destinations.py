@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from access import gate
 from access.actions import Action
@@ -16,8 +16,7 @@ from inventory.paths import unreachable_from
 from jobs.errors import NotAdmitted
 from jobs.models import Job
 from jobs.operations.migrate.prechecks import OVERHEAD_MIB
-
-MIGRATE = "vm.migrate"
+from jobs.operations.migrate.surroundings import MIGRATE, Surroundings, forbidden
 
 
 def destinations_for(actor: Actor, vm: VM) -> QuerySet[Host]:
@@ -26,11 +25,15 @@ def destinations_for(actor: Actor, vm: VM) -> QuerySet[Host]:
         return Host.objects.none()
     hosts: Any = Host.objects.all() if isinstance(actor, System) else Host.objects.visible_to(actor, Action.PLACE)
     needed = vm.memory_mib + OVERHEAD_MIB
-    fitting: QuerySet[Host] = hosts.taking_vms().filter(cluster_id=vm.host.cluster_id, memory_free_mib__gte=needed)
+    enough = F("reserved_mib") + needed
+    fitting: QuerySet[Host] = hosts.taking_vms().filter(cluster_id=vm.host.cluster_id, memory_free_mib__gte=enough)
     promised = promises_mib()
     short = [host.pk for host in fitting.filter(pk__in=promised) if room_mib(host, promised) < needed]
     fitting = fitting.exclude(pk__in=unreachable_from(vm.host))
-    return fitting.exclude(pk__in=[vm.host_id, *short]).order_by("-memory_free_mib", "name")
+    around = Surroundings.of(vm.host.cluster_id)
+    ruled_out = [host.pk for host in fitting if around.objection(vm, host.pk)] if around.rules else []
+    fitting = fitting.exclude(pk__in=[vm.host_id, *short, *ruled_out])
+    return fitting.order_by(F("reserved_mib") - F("memory_free_mib"), "name")
 
 
 def promises_mib(before: Job | None = None) -> dict[int, int]:
@@ -48,11 +51,11 @@ def promises_mib(before: Job | None = None) -> dict[int, int]:
 
 
 def room_mib(host: Host, promised: Mapping[int, int]) -> int:
-    """Memory in MiB that a host has left for further VMs."""
-    return host.memory_free_mib - promised.get(host.pk, 0)
+    """Memory in MiB that a host has left for further VMs, beyond what it keeps for itself."""
+    return host.memory_free_mib - host.reserved_mib - promised.get(host.pk, 0)
 
 
-def destination_chosen(actor: Actor, vm: VM, wanted: int | str | None) -> Host:
+def destination_chosen(actor: Actor, vm: VM, wanted: int | str | None, part_of: Job | None = None) -> Host:
     """The host asked for, or the emptiest that fits. Raises NotAdmitted, NotAllowed, NotVisible."""
     if wanted is None:
         host = destinations_for(actor, vm).first()
@@ -64,11 +67,11 @@ def destination_chosen(actor: Actor, vm: VM, wanted: int | str | None) -> Host:
     if host is None:
         raise NotVisible(user=actor, action=Action.PLACE, target=host)
     gate.authorise(actor, Action.PLACE, host)
-    refuse_unfit(vm, host)
+    refuse_unfit(vm, host, part_of)
     return host
 
 
-def refuse_unfit(vm: VM, host: Host) -> None:
+def refuse_unfit(vm: VM, host: Host, part_of: Job | None = None) -> None:
     """Raise NotAdmitted when what is observed speaks against this host."""
     if vm.host_id == host.pk:
         raise NotAdmitted("already_there", f"{vm} is on {host} already.")
@@ -82,6 +85,9 @@ def refuse_unfit(vm: VM, host: Host) -> None:
         raise NotAdmitted(
             "path_broken", f"No VM gets from {vm.host} to {host} at present; prove the path once it is mended."
         )
+    rule_says = forbidden(vm, host, part_of=part_of)
+    if rule_says:
+        raise NotAdmitted("placement_rule", rule_says)
     room, needed = room_mib(host, promises_mib()), vm.memory_mib + OVERHEAD_MIB
     if room < needed:
         raise NotAdmitted("memory_short", f"{host} has {max(room, 0)} MiB left for VMs; {vm} needs {needed} MiB.")

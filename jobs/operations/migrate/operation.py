@@ -18,6 +18,7 @@ from inventory.models import VM, Host
 from inventory.syncing import guest_read, vm_details_read
 from jobs.engine.context import JobContext
 from jobs.errors import CancelRequested, Fenced, InvalidRequest, NotAdmitted, OperationFailed, OutcomeUnknown
+from jobs.models import Job
 from jobs.operations.base import Operation
 from jobs.operations.migrate import luggage, verification
 from jobs.operations.migrate.destinations import destination_chosen, promises_mib
@@ -26,6 +27,7 @@ from jobs.operations.migrate.obeying import nobody_waits
 from jobs.operations.migrate.policies import Policy, policy_named, policy_wish
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.settle import settle
+from jobs.operations.migrate.surroundings import forbidden
 from jobs.operations.migrate.truth import Truth
 from jobs.operations.migrate.verification import Outcome
 from jobs.operations.params import integer, only
@@ -57,12 +59,18 @@ class Migrate(Operation):
         }
 
     def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
+        self._admit(actor, target, params, None)
+
+    def admit_part(self, actor: Actor, target: VM, params: dict[str, Any], parent: Job) -> None:
+        self._admit(actor, target, params, parent)
+
+    def _admit(self, actor: Actor, target: VM, params: dict[str, Any], parent: Job | None) -> None:
         refuse_unsettled(target)
         if not target.is_running:
             raise NotAdmitted(
                 "vm_not_running", f"{target} is {target.get_power_state_display()}; only a running VM migrates live."
             )
-        host = destination_chosen(actor, target, params["destination"])
+        host = destination_chosen(actor, target, params["destination"], parent)
         params["destination"], params["destination_name"] = host.pk, host.name
         params["policy"] = params["policy"] or target.policy_of_migrations.value
 
@@ -78,6 +86,7 @@ class Migrate(Operation):
             context.on(source),
             context.on(destination),
             promised_mib=promises_mib(before=context.job).get(destination.pk, 0),
+            forbidden=forbidden(context.vm, destination, before=context.job, part_of=context.job.parent),
         )
         context.verdicts(verdicts(facts))
         context.note(

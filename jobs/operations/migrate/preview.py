@@ -8,11 +8,12 @@ from hypervisor.errors import HypervisorError
 from inventory.models import Host
 from jobs.engine.context import JobContext
 from jobs.models import Job, Step
-from jobs.operations.migrate.destinations import MIGRATE, promises_mib
+from jobs.operations.migrate.destinations import promises_mib
 from jobs.operations.migrate.operation import Migrate
 from jobs.operations.migrate.policies import policy_named
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.prediction import MIB, predict
+from jobs.operations.migrate.surroundings import MIGRATE, forbidden
 from jobs.states import State
 
 #: Migrations between two hosts that are looked at for what the link carries.
@@ -36,7 +37,7 @@ class MigratePreview(Migrate):
         source, destination = context.home(), context.host(context.params["destination"])
         facts = read_facts(
             context.vm, source, destination, context.on(source), context.on(destination),
-            promised_mib=promises_mib().get(destination.pk, 0),
+            promised_mib=promises_mib().get(destination.pk, 0), forbidden=forbidden(context.vm, destination),
         )  # fmt: skip
         found = verdicts(facts)
         steps = context.ledger.steps

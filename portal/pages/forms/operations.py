@@ -112,7 +112,7 @@ class DestinationField(forms.ModelChoiceField):
     """Hosts that can take the VM, with the room they have."""
 
     def label_from_instance(self, obj: Any) -> str:
-        return f"{obj.name}, {obj.memory_free_mib / 1024:.1f} GiB free"
+        return f"{obj.name}, {max(obj.memory_free_mib - obj.reserved_mib, 0) / 1024:.1f} GiB free"
 
 
 class MigrateForm(OperationForm):

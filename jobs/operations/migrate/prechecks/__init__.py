@@ -18,6 +18,7 @@ def verdicts(facts: Facts) -> list[Verdict]:
     """All checks, cheap ones first."""
     return [
         destination.taking(facts),
+        destination.rules(facts),
         destination.path(facts),
         destination.identity(facts),
         destination.name_free(facts),

@@ -22,6 +22,13 @@ def taking(facts: Facts) -> Verdict:
     )
 
 
+def rules(facts: Facts) -> Verdict:
+    """No placement rule keeps the VM from the destination, with what runs there or is on its way by now."""
+    return Verdict(
+        "rules", "See that no placement rule forbids it", not facts.forbidden, "placement_rule", facts.forbidden
+    )
+
+
 def path(facts: Facts) -> Verdict:
     """The last canary got there; before the first one that is not known, and said."""
     known = facts.path
@@ -105,9 +112,9 @@ def filters(facts: Facts) -> Verdict:
 
 
 def capacity(facts: Facts) -> Verdict:
-    """Free memory there, less what was promised to VMs that were asked for earlier."""
+    """Free memory there, less what the host keeps and what was promised to VMs that were asked for earlier."""
     needed = facts.state.memory_mib + OVERHEAD_MIB
-    free = facts.destination_facts.memory_free_mib - facts.promised_mib
+    free = facts.destination_facts.memory_free_mib - facts.destination.reserved_mib - facts.promised_mib
     return Verdict(
         "capacity",
         "See that the destination has the memory",

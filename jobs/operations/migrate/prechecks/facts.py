@@ -37,6 +37,7 @@ class Facts:
     snapshots: list[SavedSnapshot]
     promised_mib: int
     path: HostPair | None
+    forbidden: str
 
 
 def read_facts(
@@ -47,9 +48,11 @@ def read_facts(
     on_destination: Hypervisor,
     *,
     promised_mib: int = 0,
+    forbidden: str = "",
 ) -> Facts:
-    """Ask both hosts, side by side; `promised_mib` of the destination's memory is for others that are on
-    their way. Raises GuestNotFound when the source does not know the VM, HostUnreachable.
+    """Ask both hosts, side by side; `promised_mib` of the destination's memory is for others that are on their way,
+    `forbidden` is what a placement rule says against it. Raises GuestNotFound when the source does not know the VM,
+    HostUnreachable.
 
     It lasts as many round trips as it takes, so what is asked of one host is asked together.
     """
@@ -86,4 +89,5 @@ def read_facts(
         snapshots=snapshots,
         promised_mib=promised_mib,
         path=path,
+        forbidden=forbidden,
     )
