@@ -3,8 +3,12 @@
 Each guest writes its hot memory over and over at one rate. It is migrated by virsh as it comes, by virsh with
 auto-converge, and by each of Slipway's policies, one after the other from whichever host it is on, all with the same
 cap of the bandwidth. What is not over after `LIMIT` seconds is aborted, and counts as not completed. The gap is the
-longest time in which the guest answered nobody on its network, from the call to its end, by echoes every 4 ms from
+longest time in which the guest answered nobody on its network, from the call to its end, by echoes every 20 ms from
 outside; a guest that is slowed down answers late, and that is in it too.
+
+Under software emulation QEMU before 9.0 can lose memory writes while it copies, with `pti=on` too once the guest is slowed
+down a lot and answers echoes meanwhile (then its kernel writes, and is not entered anew). A guest that is dead afterwards is
+no measurement of either arm: it is started anew and the run repeated, and how often that was is told.
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ RATES = (8, 24, 64)
 #: MiB that a guest writes over and over: 2.5 s of the link.
 HOT = 40
 LIMIT = 150.0
-ECHO_EVERY = 0.004
+#: A run is repeated so often at most where the emulation lost the guest.
+MOST_TRIES = 4
 POLICIES = ("gentle", "assured", "pause-ok", "large")
 VIRSH: dict[str, tuple[str, ...]] = {"virsh": (), "virsh --auto-converge": ("--auto-converge",)}
 
@@ -45,7 +50,7 @@ def main(rounds: int = 3) -> None:
             subject = site.with_guest(f"writer-{rate}", "writer", rate=rate, size=HOT)
             for number in range(rounds):
                 for name in list(arms) if number % 2 == 0 else reversed(list(arms)):
-                    row = {"rate": rate, "arm": name, **_timed(subject, arms[name])}
+                    row = {"rate": rate, "arm": name, **_measured(subject, arms[name])}
                     rows.append(row)
                     print({key: value for key, value in row.items() if key != "curve"}, file=sys.stderr)
                     _drawn(row)
@@ -95,18 +100,35 @@ def by_slipway(site: BenchSite, destination: str, *, policy: str) -> dict[str, A
     }
 
 
+def _measured(site: BenchSite, way: Way) -> dict[str, Any]:
+    """One run that the guest lived through. Raises RuntimeError when the emulation loses it every time."""
+    for lost in range(MOST_TRIES):
+        row = _timed(site, way)
+        if _lives(site):
+            return {**row, "lost_by_emulation": lost}
+        print(f"{site.guest} did not live through it: {row}", file=sys.stderr)
+        site.lab.reset_guest(site.guest)
+    raise RuntimeError(f"the emulation lost {site.guest} {MOST_TRIES} times on end")
+
+
+def _lives(site: BenchSite) -> bool:
+    """Whether the guest answers, and has found all that it wrote."""
+    echoes = Echoes(site.address())
+    answers = echoes.answered(5, seconds=15)
+    echoes.stop()
+    return answers and "LOST WRITE" not in site.lab.console(site.guest)
+
+
 def _timed(site: BenchSite, way: Way) -> dict[str, Any]:
     source = site.where()
     site.settled(source)
     destination = next(name for name in site.hosts if name != source)
-    echoes, began = Echoes(site.address(), every=ECHO_EVERY), time.monotonic()
+    echoes, began = Echoes(site.address()), time.monotonic()
     told = way(site, destination)
     seconds, silence = time.monotonic() - began, echoes.stop()
     completed = told["completed"]
     if (site.where() == destination) is not completed:
         raise RuntimeError(f"{site.guest} is not where its migration says")
-    if "LOST WRITE" in site.lab.console(site.guest):
-        raise RuntimeError(f"{site.guest} lost what it wrote")
     done = site.hosts[destination].completed_migration(site.uuid) if completed else None
     return {
         **told,
@@ -126,6 +148,7 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "completed": f"{len(done)} of {len(of_rate)}",
             "seconds": median([row["seconds"] for row in done]) if done else None,
             "gap_ms": _middle([row["gap_ms"] for row in done]),
+            "lost_by_emulation": sum(row["lost_by_emulation"] for row in of_rate),
         }
     return figures
 
