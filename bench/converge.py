@@ -6,9 +6,9 @@ cap of the bandwidth. What is not over after `LIMIT` seconds is aborted, and cou
 longest time in which the guest answered nobody on its network, from the call to its end, by echoes every 20 ms from
 outside; a guest that is slowed down answers late, and that is in it too.
 
-Under software emulation QEMU before 9.0 can lose memory writes while it copies, with `pti=on` too once the guest is slowed
-down a lot and answers echoes meanwhile (then its kernel writes, and is not entered anew). A guest that is dead afterwards is
-no measurement of either arm: it is started anew and the run repeated, and how often that was is told.
+Under software emulation QEMU before 9.0 can lose memory writes while it copies, with `pti=on` too once the guest is
+slowed down a lot and answers echoes meanwhile (then its kernel writes, and is not entered anew). A guest that is dead
+afterwards is no measurement of either arm: it is started anew and the run repeated, and how often that was is told.
 """
 
 from __future__ import annotations
