@@ -12,5 +12,8 @@ DATA_DIR = Path(os.environ.get("SLIPWAY_LAB_DIR") or Path(__file__).parents[1] /
 
 
 def lab_named(name: str) -> Lab:
-    """The lab of that name; `SLIPWAY_LAB_SUFFIX` keeps two runs on one machine apart."""
-    return Lab(name + os.environ.get("SLIPWAY_LAB_SUFFIX", ""), DATA_DIR)
+    """The lab of that name: each test process has its own, and `SLIPWAY_LAB_SUFFIX` keeps two runs on one machine
+    apart.
+    """
+    process = os.environ.get("PYTEST_XDIST_WORKER", "")
+    return Lab(name + process + os.environ.get("SLIPWAY_LAB_SUFFIX", ""), DATA_DIR)

@@ -8,6 +8,7 @@ import time
 import pytest
 from django.db import connection
 
+from access.gate import SYSTEM
 from audit.events import EventAction, Outcome
 from audit.models import AuditEvent
 from hypervisor.connect import connect
@@ -16,7 +17,9 @@ from hypervisor.simulated_driver.faults import Fault, plant
 from hypervisor.simulated_driver.machine import Upgrade
 from hypervisor.types import PowerState, StateReason
 from inventory.models import Snapshot
+from inventory.services.migration import segment_set_migration, vm_set_migration
 from jobs.models import Job, JobLock, Step
+from jobs.operations.migrate import convergence, passes
 from jobs.services import job_cancel
 from jobs.states import State
 
@@ -182,16 +185,36 @@ def test_a_cancelled_migration_stays_and_ends_cancelled(estate, monkeypatch):
     assert_at_home(estate, ["base"])
 
 
-def test_a_migration_that_never_converges_is_stopped_with_the_reason(estate, monkeypatch):
-    from jobs.operations.migrate import convergence
-
-    monkeypatch.setattr(convergence, "STALL_SECONDS", 0.2)
+@pytest.fixture
+def stubborn(estate, monkeypatch):
+    """The guest writes without end; what takes 40 s is decided within a moment."""
+    monkeypatch.setattr(passes, "WINDOW_SECONDS", 0.2)
     monkeypatch.setattr(convergence, "RAISE_EVERY_SECONDS", 0.05)
     plant(Fault.MIGRATION_NEVER_CONVERGES, "left", str(estate.vm.uuid))
-    job = estate.do("vm.migrate", bandwidth_mib=20)
+    return estate
+
+
+def test_a_migration_that_never_converges_is_stopped_with_the_reason(stubborn):
+    job = stubborn.do("vm.migrate", bandwidth_mib=20)
     assert (job.state, job.error_code) == (State.FAILED, "not_converging"), job.error_message
     assert "MiB/s" in job.error_message
-    assert_at_home(estate, [])
+    assert "750 ms are allowed" in job.error_message
+    assert_at_home(stubborn, [])
+
+
+def test_the_vms_policy_ends_it_where_the_request_names_none(stubborn):
+    vm_set_migration(actor=SYSTEM, vm=stubborn.vm, policy="assured", address=None)
+    job = stubborn.do("vm.migrate", bandwidth_mib=20)
+    assert (job.state, job.params["policy"]) == (State.SUCCEEDED, "assured"), job.error_message
+    assert job.result["post_copy"] is True
+    assert job.result["downtime_outside_ms"] is None
+    assert job.result["downtime_outside_why"] == "no address to measure at is known"
+
+
+def test_a_request_names_another_policy_than_the_segment(stubborn):
+    segment_set_migration(actor=SYSTEM, segment=stubborn.segment, policy="assured")
+    job = stubborn.do("vm.migrate", bandwidth_mib=20, policy="gentle")
+    assert (job.state, job.params["policy"]) == (State.FAILED, "gentle")
 
 
 def assert_at_home(estate, snapshots: list[str]) -> None:
