@@ -136,8 +136,7 @@ def _slipway(lab: Lab, data: Path) -> Iterator[Ground]:
     with Stack(data, {"DJANGO_SETTINGS_MODULE": "portal.settings"}) as stack:
         user = _enrolled(lab)
         stack.start_all()
-        for worker in WORKERS:
-            stack.ensure_worker(worker)
+        stack.ensure_workers(*WORKERS)
         uuid = next(guest["uuid"] for guest in lab.status()["guests"] if guest["name"] == GUEST)
         yield Ground(lab, stack, user, GUEST, uuid, {host.name: host for host in lab.hosts()})
 

@@ -27,9 +27,16 @@ _COLUMNS = ("name", "state", "reason", "memory_mib", "vcpus")
 
 
 @transaction.atomic
-def guests_observed(host: Host, guests: Sequence[GuestState], asked_at: datetime) -> int:
-    """Take in a host's whole list: new, changed and vanished domains. Returns how many sightings changed."""
+def guests_observed(
+    host: Host, guests: Sequence[GuestState], asked_at: datetime, answered_at: datetime | None = None
+) -> int:
+    """Take in a host's whole list: new, changed and vanished domains. Returns how many sightings changed.
+
+    A state that is new began before the host answered, and not before it was asked: so far a slow answer must not make
+    a VM that moved meanwhile look as if two hosts ran it.
+    """
     guests = without_canaries(guests)
+    answered_at = answered_at or asked_at
     known = {sighting.uuid: sighting for sighting in Sighting.objects.filter(host=host)}
     fresh: list[Sighting] = []
     changed: list[Sighting] = []
@@ -41,10 +48,10 @@ def guests_observed(host: Host, guests: Sequence[GuestState], asked_at: datetime
         seen.add(uuid)
         sighting = known.get(uuid)
         if sighting is None:
-            sighting = Sighting(host=host, uuid=uuid, state_since=asked_at)
-            _take(sighting, guest, asked_at)
+            sighting = Sighting(host=host, uuid=uuid, state_since=answered_at)
+            _take(sighting, guest, asked_at, answered_at)
             fresh.append(sighting)
-        elif sighting.observed_at <= asked_at and _take(sighting, guest, asked_at):
+        elif sighting.observed_at <= asked_at and _take(sighting, guest, asked_at, answered_at):
             changed.append(sighting)
     for uuid, sighting in known.items():
         if uuid not in seen and sighting.gone_at is None and sighting.observed_at <= asked_at:
@@ -59,19 +66,22 @@ def guests_observed(host: Host, guests: Sequence[GuestState], asked_at: datetime
 
 
 @transaction.atomic
-def guest_observed(host: Host, uuid: str, guest: GuestState | None, asked_at: datetime) -> None:
-    """Take in what a host says about one domain; None: the host does not know it."""
+def guest_observed(
+    host: Host, uuid: str, guest: GuestState | None, asked_at: datetime, answered_at: datetime | None = None
+) -> None:
+    """Take in what a host says about one domain; None: the host does not know it. Times as in `guests_observed`."""
+    answered_at = answered_at or asked_at
     sighting = Sighting.objects.filter(host=host, uuid=UUID(uuid)).first()
     if sighting is None:
         if guest is None or not without_canaries([guest]):
             return
-        sighting = Sighting(host=host, uuid=UUID(uuid), state_since=asked_at)
+        sighting = Sighting(host=host, uuid=UUID(uuid), state_since=answered_at)
     elif sighting.observed_at > asked_at:
         return
     if guest is None:
         sighting.gone_at = sighting.gone_at or asked_at
     else:
-        _take(sighting, guest, asked_at)
+        _take(sighting, guest, asked_at, answered_at)
     sighting.observed_at = asked_at
     sighting.save()
     vms_derive([sighting.uuid])
@@ -84,11 +94,11 @@ def _running_elsewhere_too(host: Host) -> list[UUID]:
     return list(running.filter(Exists(elsewhere), host=host).values_list("uuid", flat=True))
 
 
-def _take(sighting: Sighting, guest: GuestState, asked_at: datetime) -> bool:
+def _take(sighting: Sighting, guest: GuestState, asked_at: datetime, answered_at: datetime) -> bool:
     """Copy a guest's facts into its sighting; whether anything but the time changed."""
     before = [getattr(sighting, name) for name in _COLUMNS]
     if sighting.state != guest.state.value or sighting.gone_at is not None:
-        sighting.state_since = asked_at
+        sighting.state_since = answered_at
     was_gone, sighting.gone_at = sighting.gone_at is not None, None
     sighting.name = guest.name[:255]
     sighting.state, sighting.reason = guest.state.value, guest.reason.value
@@ -128,6 +138,8 @@ def _save(vm: VM | None, uuid: UUID, row: Sighting, verdict: Placement) -> None:
         vm.name, vm.memory_mib, vm.vcpus = row.name, row.memory_mib, row.vcpus
     vm.save()
     if vm.is_split and not was_split:
+        vm.split_at = vm.split_at or timezone.now()
+        vm.save(update_fields=["split_at"])
         change_noted(vm, Kind.SPLIT, row.observed_at, host=row.host)
     if not is_new:
         _note_changes(vm, row, old_host, old_state, was_missing=was_missing)

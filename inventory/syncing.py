@@ -75,7 +75,8 @@ def host_unreachable(host: Host, error: HypervisorError) -> None:
 def guests_read(host: Host, connection: Hypervisor) -> int:
     """The fast lane. Returns how many sightings changed."""
     asked_at = timezone.now()
-    return guests_observed(host, connection.list_guests(), asked_at)
+    guests = connection.list_guests()
+    return guests_observed(host, guests, asked_at, timezone.now())
 
 
 def guest_read(host: Host, connection: Hypervisor, uuid: str) -> None:
@@ -86,7 +87,7 @@ def guest_read(host: Host, connection: Hypervisor, uuid: str) -> None:
     except GuestNotFound:
         guest_observed(host, uuid, None, asked_at)
     else:
-        guest_observed(host, uuid, state, asked_at)
+        guest_observed(host, uuid, state, asked_at, timezone.now())
 
 
 def loads_read(host: Host, connection: Hypervisor) -> int:

@@ -16,6 +16,7 @@ from access.gate import SYSTEM, Actor, System
 from audit.events import EventAction
 from audit.record import record
 from inventory.models import VM, SeenChange
+from inventory.querysets import SeenChangeQuerySet
 from jobs.errors import NotAdmitted
 from jobs.models import Job
 
@@ -34,7 +35,8 @@ BATCH = 500
 
 _POWER = frozenset({Kind.STARTED, Kind.STOPPED, Kind.SUSPENDED, Kind.RESUMED, Kind.REBOOTED, Kind.CRASHED, Kind.POWER})
 _PAUSE = frozenset({Kind.SUSPENDED, Kind.RESUMED, Kind.POWER})
-_EVERYTHING = frozenset(Kind)
+#: No operation brings about that two hosts run a VM.
+_EVERYTHING = frozenset(Kind) - {Kind.SPLIT}
 
 #: What each operation brings about on its VM.
 EXPLAINS: Mapping[str, frozenset[SeenChange.Kind]] = MappingProxyType(
@@ -47,7 +49,7 @@ EXPLAINS: Mapping[str, frozenset[SeenChange.Kind]] = MappingProxyType(
         "snapshot.delete": frozenset({Kind.SNAPSHOT_GONE}),
         "snapshot.revert": _POWER | {Kind.DEFINITION, Kind.METADATA},
         "vm.restore_definition": frozenset({Kind.DEFINITION}),
-        "vm.patch": _EVERYTHING - {Kind.MOVED, Kind.VANISHED, Kind.RETURNED, Kind.APPEARED, Kind.SPLIT},
+        "vm.patch": _EVERYTHING - {Kind.MOVED, Kind.VANISHED, Kind.RETURNED, Kind.APPEARED},
         "vm.migrate": _EVERYTHING - {Kind.REBOOTED, Kind.CRASHED},
         "vm.migrate_preview": frozenset(),
     }
@@ -72,7 +74,8 @@ def attribute() -> int:
     for change in waiting.select_related("vm__segment").order_by("seen_at", "pk")[:BATCH]:
         with transaction.atomic():
             verdict = _verdict(change)
-            alarms = change.vm.segment is None or change.group not in change.vm.segment.silent
+            silent = change.vm.segment.silent if change.vm.segment else ()
+            alarms = change.kind == Kind.SPLIT or change.group not in silent
             waits = SeenChange.objects.filter(pk=change.pk, verdict=Verdict.OPEN)
             if not waits.update(verdict=verdict, alarms=alarms):
                 continue  # another sweeper was quicker
@@ -97,19 +100,36 @@ def changes_acknowledge(*, actor: Actor, vm: VM, up_to: int | None = None, note:
     """Take note of what was changed on a VM from outside. Returns how many changes that were.
 
     `up_to` is the id of the last change that the actor saw: what came since then stays open. Needs APPROVE on the VM,
-    or READ_AUDIT on everything. Raises NotVisible, NotAllowed, NotAdmitted.
+    or READ_AUDIT on everything. That two hosts ran it is for who may approve, once one host does: it lets work on the
+    VM go on. Raises NotVisible, NotAllowed, NotAdmitted.
     """
     if not gate.can(actor, Action.READ_AUDIT):
         gate.authorise(actor, Action.APPROVE, vm)
+    vm = VM.objects.select_for_update(of=("self",)).select_related("segment").get(pk=vm.pk)
     open_changes = SeenChange.objects.alarming().filter(vm=vm)
     if up_to is not None:
         open_changes = open_changes.filter(pk__lte=up_to)
+    open_changes = _without_split(actor, vm, open_changes)
     by = None if isinstance(actor, System) else actor
     count = open_changes.update(acknowledged_by=by, acknowledged_at=timezone.now(), note=note)
+    if not count and vm.is_split:
+        raise NotAdmitted("split_brain", f"Two hosts say that they run {vm}; stop the wrong one first.")
     if not count:
         raise NotAdmitted("nothing_open", f"Nothing that changed on {vm} from outside waits for somebody.")
     record(EventAction.VM_CHANGE_ACKNOWLEDGED, target=vm, actor=actor, reason=note, detail={"changes": count})
     return count
+
+
+def _without_split(actor: Actor, vm: VM, changes: SeenChangeQuerySet) -> SeenChangeQuerySet:
+    """Leave out that two hosts ran the VM where it is not yet to be settled, or not by this actor; else settle it."""
+    if vm.split_at is None:
+        return changes
+    if vm.is_split or not gate.can(actor, Action.APPROVE, vm):
+        return changes.exclude(kind=Kind.SPLIT)
+    newer = SeenChange.objects.filter(vm=vm, kind=Kind.SPLIT, acknowledged_at=None).exclude(pk__in=changes)
+    if not newer.exists():
+        VM.objects.filter(pk=vm.pk).update(split_at=None)
+    return changes
 
 
 def _verdict(change: SeenChange) -> SeenChange.Verdict:

@@ -55,6 +55,7 @@ def job_submit(
         raise InvalidRequest(f"{kind.name} works on a {kind.target_kind}.", field="target")
     gate.authorise(actor, kind.action, target)
     cleaned = kind.clean(params or {})
+    _refuse_stopped(target)
     kind.admit(actor, target, cleaned) if parent is None else kind.admit_part(actor, target, cleaned, parent)
     extent = kind.extent(actor, target, cleaned)
     must_ask = _must_ask(actor, Work(kind, target, cleaned, extent), parent)
@@ -75,6 +76,13 @@ def job_submit(
     if not waits:
         nudge_on_commit(job)
     return job
+
+
+def _refuse_stopped(target: Any) -> None:
+    """Nothing is begun on a VM that two hosts ran at once. Raises NotAdmitted."""
+    why = target.why_stopped if isinstance(target, VM) else ""
+    if why:
+        raise NotAdmitted("split_brain", why)
 
 
 def _must_ask(actor: Actor, work: Work, parent: Job | None) -> bool:

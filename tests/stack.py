@@ -92,13 +92,18 @@ class Stack:
         self.start(processes.worker(name, threads=4))
         until(lambda: self._answers(name), what=f"the worker {name}")
 
-    def ensure_worker(self, name: str) -> None:
-        """Start a worker unless it runs; one that was stopped goes on."""
-        popen = self._running.get(name)
-        if popen is None or popen.poll() is not None:
-            self.start_worker(name)
-        else:
-            os.killpg(popen.pid, signal.SIGCONT)
+    def ensure_workers(self, *names: str) -> None:
+        """Start these workers unless they run; one that was stopped goes on."""
+        missing = []
+        for name in names:
+            popen = self._running.get(name)
+            if popen is None or popen.poll() is not None:
+                self.start(processes.worker(name, threads=4))
+                missing.append(name)
+            else:
+                os.killpg(popen.pid, signal.SIGCONT)
+        for name in missing:
+            until(lambda name=name: self._answers(name), what=f"the worker {name}")  # type: ignore[misc]
 
     def pid(self, name: str) -> int | None:
         """The process's number; None for one that was not started, or was ended here."""

@@ -62,8 +62,7 @@ class Ground:
                 self.lab.continue_daemon(name)
             if pid is None or not host.answers():
                 self.lab.restart_daemon(name)
-        for name in WORKERS:
-            self.stack.ensure_worker(name)
+        self.stack.ensure_workers(*WORKERS)
 
     def prepare(self, plan: Round) -> dict[str, str]:
         """The guest as the round wants it: on its source, with its snapshots, known to Slipway. Returns the snapshots

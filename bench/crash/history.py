@@ -58,6 +58,7 @@ class Told:
     shown_host: str
     seconds_after_heal: float
     chain: str = ""
+    changed_after_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,8 @@ def _job(told: Told) -> list[str]:
         found.append(f"The job ended by a bug: {told.code}.")
     if told.seconds_after_heal > OVER_WITHIN:
         found.append(f"The job was over only {told.seconds_after_heal:.0f} s after the fault was healed.")
+    if told.changed_after_end:
+        found.append("The job changed after its end.")
     if told.locks:
         found.append("The job's lock is left.")
     if told.ends != 1:

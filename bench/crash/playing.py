@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import libvirt
@@ -25,7 +25,6 @@ _QEMU = frozenset({Fault.SOURCE_QEMU_KILLED, Fault.DESTINATION_QEMU_KILLED})
 def play(ground: Ground, plan: Round) -> dict[str, Any]:
     """Play a round. Returns its facts; `counts` is false when the fault met no step in flight."""
     began = time.monotonic()
-    ground.mend()
     snapshots = ground.prepare(plan)
     prepared = time.monotonic()
     for name in (plan.source, plan.destination) if plan.link_mib else ():
@@ -44,11 +43,11 @@ def play(ground: Ground, plan: Round) -> dict[str, Any]:
         heal(ground, plan)
         healed = time.monotonic()
         until(lambda: _state(job) in FINAL, seconds=GIVE_UP)
-        over = time.monotonic()
+        over, at_end = time.monotonic(), _row(job)
         time.sleep(AFTERWARDS)
     ground.mend()
     before = Before(plan.source, plan.destination, snapshots, plan.autostart, guest_killed)
-    told = _told(ground, job, over - healed)
+    told = replace(_told(ground, job, over - healed), changed_after_end=_row(job) != at_end)
     standings = ground.settled()
     found = violations(watch.history(), standings, told, before) if hit else []
     return {
@@ -115,6 +114,12 @@ def _state(job: Any) -> str:
     from jobs.models import Job
 
     return str(Job.objects.values_list("state", flat=True).get(pk=job.pk))
+
+
+def _row(job: Any) -> dict[str, Any]:
+    from jobs.models import Job
+
+    return Job.objects.values().get(pk=job.pk)
 
 
 def _message(job: Any) -> str:

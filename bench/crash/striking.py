@@ -43,8 +43,7 @@ def heal(ground: Ground, plan: Round) -> None:
     undo: Callable[[], object]
     match plan.fault:
         case Fault.WORKER_KILLED | Fault.WORKERS_KILLED:
-            for name in WORKERS:
-                ground.stack.ensure_worker(name)
+            ground.stack.ensure_workers(*WORKERS)
             return
         case Fault.WORKER_STOPPED:
             for name in WORKERS:

@@ -36,6 +36,11 @@ class VM(models.Model):
     power_state = models.CharField(max_length=12, choices=POWER_STATES, default=PowerState.UNKNOWN.value)
     state_reason = models.CharField(max_length=30, blank=True)
     is_split = models.BooleanField(default=False, help_text="Two hosts say that they run it.")
+    split_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Since when nothing is done to it, because two hosts ran it: until one does, and a person took note.",
+    )
     missing_since = models.DateTimeField(null=True, blank=True)
     memory_mib = models.PositiveIntegerField(default=0)
     vcpus = models.PositiveIntegerField(default=0)
@@ -79,6 +84,15 @@ class VM(models.Model):
         """How far its migrations may go, where nobody says: its own, its segment's, or gently."""
         own = self.migration_policy or (self.segment.migration_policy if self.segment else "")
         return MigrationPolicy(own or MigrationPolicy.GENTLE)
+
+    @property
+    def why_stopped(self) -> str:
+        """Why nothing is done to it by itself or by request, in a sentence; "" where something may be."""
+        if self.is_split:
+            return f"Two hosts say that they run {self}; a person must settle that first."
+        if self.split_at is not None:
+            return f"Two hosts ran {self} at once; nothing is done to it until somebody who may approve has taken note."
+        return ""
 
     @property
     def baseline(self) -> object | None:

@@ -23,7 +23,15 @@ from hypervisor.protocol import Hypervisor
 from inventory.models import VM, Host
 from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.ledger import Ledger
-from jobs.errors import CancelRequested, Fenced, InvalidTransition, OperationFailed, RightWithdrawn, WaitForParts
+from jobs.errors import (
+    CancelRequested,
+    Fenced,
+    InvalidTransition,
+    OperationFailed,
+    OutcomeUnknown,
+    RightWithdrawn,
+    WaitForParts,
+)
 from jobs.models import Job, Step
 from jobs.operations.base import Operation
 
@@ -225,7 +233,10 @@ class JobContext:
         return self.undo_effect(call, do, host=host, **detail)
 
     def undo_effect(self, call: str, do: Callable[[], T], *, host: Host, **detail: Any) -> T:
-        """An effect that restores what the job found: also done when the requester's right is gone meanwhile."""
+        """An effect that restores what the job found: also done when the requester's right is gone meanwhile. Nothing
+        is done to a VM that two hosts ran at once: raises OutcomeUnknown.
+        """
+        self._refuse_stopped()
         facts = {"call": call, "host": host.name, **detail}
         self.ledger.commit(then=self._event(EventAction.EFFECT_INTENT, Outcome.INTENT, facts))
         try:
@@ -241,6 +252,12 @@ class JobContext:
             raise
         self._tell(EventAction.EFFECT_OUTCOME, Outcome.OK, facts)
         return value
+
+    def _refuse_stopped(self) -> None:
+        """As things are now. The job is taken up again later, and goes on when a person has settled it."""
+        vm = VM.objects.filter(pk=self.job.vm_id).first() if self.job.vm_id else None
+        if vm is not None and vm.why_stopped:
+            raise OutcomeUnknown(vm.why_stopped)
 
     # -- what others do for it ---------------------------------------------------------------------------------
 

@@ -170,8 +170,6 @@ class Reboot(PowerOperation):
 
 def refuse_unsettled(vm: VM) -> None:
     """Refuse work on a VM of which it is not known where it is. Raises NotAdmitted."""
-    if vm.is_split:
-        raise NotAdmitted("split_brain", f"Two hosts say that they run {vm}; a person must settle that first.")
     if vm.host is None or vm.missing_since is not None:
         raise NotAdmitted("vm_missing", f"No host shows {vm} at present.")
     if not vm.host.is_online:

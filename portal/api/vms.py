@@ -197,6 +197,8 @@ def _holders(vms: Iterable[VM]) -> dict[str, Any]:
 def _findings(vm: VM) -> Iterator[tuple[FindingCode, str]]:
     if vm.is_split:
         yield FindingCode.SPLIT_BRAIN, "Two hosts say that they run this VM."
+    elif vm.split_at is not None:
+        yield FindingCode.SPLIT_BRAIN, vm.why_stopped
     if vm.missing_since is not None:
         yield FindingCode.MISSING, "No host shows this VM at present."
     for nic in vm.nics.all():

@@ -94,7 +94,7 @@ def vm_counts(user: Actor) -> dict[str, int]:
             running=Count("pk", filter=Q(power_state=PowerState.RUNNING.value)),
             off=Count("pk", filter=Q(power_state=PowerState.SHUT_OFF.value)),
             missing=Count("pk", filter=~seen),
-            split=Count("pk", filter=Q(is_split=True)),
+            split=Count("pk", filter=Q(is_split=True) | Q(split_at__isnull=False)),
             foreign_nic=Count("pk", filter=Q(has_foreign_nic=True)),
             no_baseline=Count("pk", filter=Q(has_baseline=False) & seen),
             changed_outside=Count("pk", filter=Q(has_outside_change=True)),
@@ -106,7 +106,7 @@ def vm_counts(user: Actor) -> dict[str, int]:
 
 def _vm_findings(counts: dict[str, int]) -> list[Finding]:
     said = [
-        ("split", "bad", "is run by two hosts at once", "are run by two hosts at once"),
+        ("split", "bad", "is or was run by two hosts at once", "are or were run by two hosts at once"),
         ("changed_outside", "bad", "was changed outside the portal", "were changed outside the portal"),
         (
             "not_as_approved",

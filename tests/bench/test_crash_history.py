@@ -77,6 +77,7 @@ def test_one_that_failed_and_left_all_as_it_was_is_right():
         {"told": replace(TOLD, job_state="failed")},
         {"told": replace(TOLD, job_state="cancelled")},
         {"told": replace(TOLD, locks=1)},
+        {"told": replace(TOLD, changed_after_end=True)},
         {"told": replace(TOLD, ends=0)},
         {"told": replace(TOLD, ends=2)},
         {"told": replace(TOLD, unfinished=1)},

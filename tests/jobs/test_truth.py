@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,8 @@ OUT_BROKEN, IN_BROKEN = here("paused", "postcopy_failed"), here("running", "post
         (OUT_HALF, IN_HALF, Truth.POSTCOPY),
         (OUT_BROKEN, IN_BROKEN, Truth.POSTCOPY_FAILED),
         (OUT_BROKEN, IN_HALF, Truth.POSTCOPY_FAILED),
+        (here("paused", "postcopy_failed", "migration_out"), IN_BROKEN, Truth.POSTCOPY_FAILED),
+        (here("paused", "postcopy_failed", "migration_out"), ABSENT, Truth.LOST_AT_DESTINATION),
         (OUT_HALF, IN_BROKEN, Truth.POSTCOPY_FAILED),
         (OUT_BROKEN, here("paused", "postcopy_failed"), Truth.POSTCOPY_FAILED),
         (OUT_HALF, ARRIVED, Truth.LEFTOVER_SOURCE),
@@ -61,6 +64,9 @@ OUT_BROKEN, IN_BROKEN = here("paused", "postcopy_failed"), here("running", "post
         (ABSENT, WAITING, Truth.UNKNOWN),
         (here("running"), here("running"), Truth.SPLIT),
         (here("running"), IN_HALF, Truth.SPLIT),
+        (here("running", "postcopy"), ABSENT, Truth.STAYED),
+        (here("running", "postcopy_failed"), WAITING, Truth.LEFTOVER_DESTINATION),
+        (here("running"), here("paused", "postcopy_failed"), Truth.UNKNOWN),
         (ABSENT, ABSENT, Truth.VANISHED),
         (DARK, ARRIVED, Truth.UNKNOWN),
         (here("running"), DARK, Truth.UNKNOWN),
@@ -90,7 +96,9 @@ def test_no_pair_of_sights_leads_to_harm():
         verdict = truth(source, destination)
         if verdict in MENDABLE:
             assert DARK not in (source, destination)
-            assert source.activity is not Activity.MIGRATION_OUT
+            assert source.activity is not Activity.MIGRATION_OUT or source == replace(
+                OUT_BROKEN, activity=source.activity
+            )
             assert not (source.runs and destination.runs)
         if verdict is Truth.ARRIVED:
             assert destination.runs
@@ -103,15 +111,18 @@ def test_no_pair_of_sights_leads_to_harm():
             assert destination.runs, "the source's rest is removed only where the destination runs"
         if verdict in (Truth.STRANDED_SOURCE, Truth.STRANDED_BOTH):
             assert not destination.runs, "the source runs on only where the destination does not"
-            assert not source.is_half, "half a guest never runs on"
+            assert not source.gives, "half a guest never runs on"
         if verdict in MENDINGS and MENDINGS[verdict].call == "undefine":
             other = destination if MENDINGS[verdict].at_source else source
             assert other.presence is Presence.HERE, "the other host has it"
             assert other.persistent or other is source, "and keeps it"
             assert (source if MENDINGS[verdict].at_source else destination).is_off
         if verdict in (Truth.LOST_AT_SOURCE, Truth.LOST_AT_DESTINATION):
-            halves = (source.is_half, destination.is_half)
+            halves = (source.gives, destination.takes)
             assert halves.count(True) == 1, "one half is there, and the other host says that its own is not"
+        if verdict in MENDINGS and MENDINGS[verdict].call == "force_off":
+            victim = source if MENDINGS[verdict].at_source else destination
+            assert not victim.runs or (victim is destination and victim.takes), "nothing that runs whole is ended"
 
 
 def test_each_mending_is_of_what_is_mendable():

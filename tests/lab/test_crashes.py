@@ -1,16 +1,14 @@
 """A worker killed in the middle of a job, on real hypervisors: another one finishes the story, and nobody had to
-look.
+look. Migrations are in `test_crash_list.py`.
 """
 
 from __future__ import annotations
-
-import signal
 
 import pytest
 
 from audit.events import EventAction
 from audit.models import AuditEvent
-from inventory.models import Host, Snapshot
+from inventory.models import Host
 from jobs.models import Job, JobLock
 from jobs.states import State
 from tests.lab.test_main_job import version_in
@@ -67,26 +65,6 @@ def effects_of(job, call: str) -> int:
     return sum(event.detail["call"] == call for event in intents)
 
 
-def test_a_migration_survives_its_worker(site, small):
-    job = site.submit("vm.migrate", small, bandwidth_mib=8)
-    kill_worker_when(site, job, in_phase("warm-up"))
-    job = site.ended(job)
-    assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
-    assert effects_of(job, "migrate") == 1
-    assert job.result["downtime_ms"] > 0
-    all_is_well(site, job, small, "host2", {"before"})
-    assert Snapshot.objects.get(vm=small, missing_since=None).name == "before"
-
-
-def test_a_migration_whose_worker_died_before_the_call_is_made_once(site, small):
-    job = site.submit("vm.migrate", small)
-    kill_worker_when(site, job, intent_of("snapshots_forget"))
-    job = site.ended(job)
-    assert job.state in (State.SUCCEEDED, State.FAILED), (job.error_message, job.traceback)
-    where = "host2" if job.state == State.SUCCEEDED else "host1"
-    all_is_well(site, job, small, where, {"before"})
-
-
 def test_a_snapshot_survives_its_worker(site, small):
     job = site.submit("snapshot.create", small, name="during")
     kill_worker_when(site, job, intent_of("snapshot_create"))
@@ -133,30 +111,3 @@ def test_a_stopped_daemon_delays_nobody_else(site, small):
     finally:
         site.lab.continue_daemon("host2")
     until(lambda: Host.objects.get(name="host2").connection == "online", seconds=120, what="the badge's end")
-
-
-def test_a_daemon_killed_while_it_migrates_leaves_the_vm_at_home(site, small):
-    job = site.submit("vm.migrate", small, bandwidth_mib=8)
-    until(lambda: Job.objects.get(pk=job.pk).phase == "warm-up", what="the warm-up")
-    site.lab.kill_daemon("host1")
-    site.lab.restart_daemon("host1")
-    job = site.ended(job)
-    assert job.state == State.FAILED, job.result
-    assert site.runs_on(small) == ["host1"]
-    assert site.snapshots(small, "host1") == {"before"}
-    site.record_is_whole()
-
-
-def test_a_worker_that_is_stopped_and_comes_back_changes_nothing(site, small):
-    """A worker that sleeps through its lease finds itself fenced off: its late writes are refused."""
-    job = site.submit("vm.migrate", small, bandwidth_mib=8)
-    until(lambda: Job.objects.get(pk=job.pk).phase == "warm-up", what="the warm-up")
-    site.stack.kill("worker", signal.SIGSTOP)
-    site.stack.start_worker("second")
-    job = site.ended(job)
-    assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
-    finished = Job.objects.values().get(pk=job.pk)
-    site.stack.kill("worker", signal.SIGCONT)
-    until(lambda: "lets it go" in site.stack.log("worker"), what="the first worker's end of the job")
-    assert Job.objects.values().get(pk=job.pk) == finished
-    all_is_well(site, job, small, "host2", {"before"})

@@ -35,7 +35,7 @@ def test_findings_are_those_of_what_is_seen(
     make.nic(estate.vm, "payroll-net", foreign_segment=estate.payroll)
     vms = reverse("vm-list")
     of_ledger = {
-        "1 VM is run by two hosts at once.": f"{vms}?finding=split",
+        "1 VM is or was run by two hosts at once.": f"{vms}?finding=split",
         "1 VM is on a network of another segment.": f"{vms}?finding=foreign_nic",
         "1 VM has no baseline to fall back to.": f"{vms}?finding=no_baseline",
     }

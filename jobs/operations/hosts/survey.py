@@ -72,8 +72,8 @@ def not_allowed(actor: Actor, action: Action, on: Any) -> Obstacle:
 
 
 def _obstacle(vm: VM, host: Host) -> Obstacle | None:
-    if vm.is_split:
-        return Obstacle("split_brain", f"Two hosts say that they run {vm}; a person must settle that first.")
+    if vm.why_stopped:
+        return Obstacle("split_brain", vm.why_stopped)
     if not vm.is_running:
         state = vm.get_power_state_display()
         return Obstacle(

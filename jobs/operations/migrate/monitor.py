@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 READ_EVERY = 0.1
 #: An abort that the hypervisor has not followed within this time is asked for again.
 ABORT_AGAIN_AFTER = 10.0
+#: A migration that an earlier worker started is followed so long by the source's figures alone, in seconds.
+FOLLOWED_BLINDLY = 2.0
 #: The points of its picture are written so often, in seconds.
 COURSE_SAVED_EVERY = 1.0
 
@@ -137,13 +139,13 @@ class Monitor:
         self._keep_course(at_once=True)
 
     def adopt(self, *, in_postcopy: bool) -> bool:
-        """Follow a migration that an earlier worker started: until the source has no such job any more. Returns whether
-        it had one.
+        """Follow a migration that an earlier worker started: until the source has no such job any more, or it is time
+        to ask both hosts again (a post-copy that broke off keeps its job). Returns whether it had one.
         """
         if in_postcopy and not self.standing.in_postcopy:
             self._switched_to_postcopy()
-        seen = False
-        while self.read():
+        seen, until = False, time.monotonic() + FOLLOWED_BLINDLY
+        while time.monotonic() < until and self.read():
             seen = True
             self._react()
             time.sleep(READ_EVERY)

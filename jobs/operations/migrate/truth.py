@@ -52,8 +52,13 @@ class Sight:
         return self.presence is Presence.HERE and self.state in (PowerState.SHUT_OFF, PowerState.CRASHED)
 
     @property
-    def is_half(self) -> bool:
-        """One of the two halves of a post-copy: here a part of the memory, there the other."""
+    def gives(self) -> bool:
+        """The source's half of a post-copy: the guest runs elsewhere, and misses memory that is here."""
+        return self.presence is Presence.HERE and self.state is PowerState.PAUSED and self.reason in _HALVES
+
+    @property
+    def takes(self) -> bool:
+        """The destination's half of a post-copy: the guest is here, and misses memory."""
         return self.presence is Presence.HERE and not self.is_off and self.reason in _HALVES
 
     @property
@@ -92,11 +97,13 @@ def truth(source: Sight, destination: Sight) -> Truth:
     """Decide. Total: every pair of sights has an answer, and only certain ones lead to an effect."""
     if Presence.UNREACHABLE in (source.presence, destination.presence):
         return Truth.UNKNOWN
-    if source.activity is Activity.MIGRATION_OUT:
-        return Truth.POSTCOPY if source.is_half else Truth.IN_PROGRESS
+    # libvirt keeps the job of a post-copy that broke off, for who goes on with it.
+    broke_off = source.gives and source.reason is StateReason.POSTCOPY_FAILED
+    if source.activity is Activity.MIGRATION_OUT and not broke_off:
+        return Truth.POSTCOPY if source.gives else Truth.IN_PROGRESS
     if source.runs and destination.runs:
         return Truth.SPLIT
-    if source.is_half or destination.is_half:
+    if source.gives or (destination.takes and not source.runs):
         return _postcopy(source, destination)
     if source.activity is not Activity.NONE:
         return Truth.UNKNOWN  # the host works on it, or could not say
@@ -115,10 +122,10 @@ def _postcopy(source: Sight, destination: Sight) -> Truth:
     """From the switch to post-copy on, the guest runs at the destination, and each side has memory that the other
     lacks. What a host works on does not matter then: a half that hangs looks busy.
     """
-    if source.is_half and destination.is_half:
+    if source.gives and destination.takes:
         broken = StateReason.POSTCOPY_FAILED in (source.reason, destination.reason)
         return Truth.POSTCOPY_FAILED if broken else Truth.POSTCOPY
-    if source.is_half:
+    if source.gives:
         if destination.runs and destination.reason is StateReason.MIGRATED:
             return Truth.LEFTOVER_SOURCE  # it got everything, and nobody told the source
         gone = destination.presence is Presence.ABSENT or destination.is_off
@@ -134,7 +141,9 @@ def _source_runs(destination: Sight) -> Truth:
     if destination.waits:
         return Truth.LEFTOVER_DESTINATION
     # The checks before the migration found nothing of it there.
-    return Truth.LEFTOVER_COPY if destination.is_off else Truth.STAYED
+    if destination.is_off:
+        return Truth.LEFTOVER_COPY
+    return Truth.STAYED if destination.presence is Presence.ABSENT else Truth.UNKNOWN
 
 
 def _destination_runs(source: Sight, destination: Sight) -> Truth:

@@ -26,7 +26,7 @@ FINDINGS = {
 }
 _FINDING_FILTERS = {
     "missing": Q(missing_since__isnull=False),
-    "split": Q(is_split=True),
+    "split": Q(is_split=True) | Q(split_at__isnull=False),
     "changed_outside": Q(has_outside_change=True),
     "not_as_approved": Q(has_other_definition=True),
     "foreign_nic": Q(has_foreign_nic=True),
