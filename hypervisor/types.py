@@ -252,6 +252,7 @@ class MigrationSpec:
     allow_postcopy: bool = False
     unsafe: bool = False
     persistent: bool = True
+    encrypted: bool = False  # the stream between the two QEMUs, by their certificates
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,7 @@ def migration_flags(spec: MigrationSpec) -> int:
         (spec.auto_converge, libvirt.VIR_MIGRATE_AUTO_CONVERGE),
         (spec.allow_postcopy, libvirt.VIR_MIGRATE_POSTCOPY),
         (spec.unsafe, libvirt.VIR_MIGRATE_UNSAFE),
+        (spec.encrypted, libvirt.VIR_MIGRATE_TLS),
     ):
         if wanted:
             flags |= more

@@ -18,6 +18,9 @@ class Cluster(models.Model):
     shared_storage = models.BooleanField(
         default=False, help_text="All hosts see the same image store at the same path, though libvirt cannot tell."
     )
+    encrypted_migrations = models.BooleanField(
+        default=False, help_text="Migrations' streams are encrypted: each host has a certificate for its QEMUs."
+    )
 
     objects = ClusterQuerySet.as_manager()
 

@@ -167,6 +167,7 @@ def _call(
         allow_postcopy=policy.postcopy,
         unsafe=True,  # that the storage is shared was declared or proved, which libvirt cannot tell: see the prechecks
         persistent=context.job.journal["persistent"],
+        encrypted=source.cluster.encrypted_migrations,
     )
     with context.step("migrate", f"Migrate from {source} to {destination}", shown_at_once=False) as step:
         context.check_cancel()
@@ -179,7 +180,12 @@ def _call(
                 journal={"called": True},
                 destination=destination.name,
                 mark=str(context.job.pk),
-                spec={"unsafe": spec.unsafe, "postcopy": spec.allow_postcopy, "downtime_ms": spec.max_downtime_ms},
+                spec={
+                    "unsafe": spec.unsafe,
+                    "encrypted": spec.encrypted,
+                    "postcopy": spec.allow_postcopy,
+                    "downtime_ms": spec.max_downtime_ms,
+                },
             )
         except HypervisorError as error:
             step.detail = str(error)
