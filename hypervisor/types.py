@@ -253,6 +253,7 @@ class MigrationSpec:
     unsafe: bool = False
     persistent: bool = True
     resume: bool = False  # go on with a post-copy that broke off; all else as at its start
+    encrypted: bool = False  # the stream between the two QEMUs, by their certificates
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--hosts", type=int, choices=range(FEWEST_HOSTS, MOST_HOSTS + 1), help="of a new lab (default: 2)")
     up.add_argument("--guests", choices=sorted(SETS), help="a set of guests (default, for a new lab: default)")
     up.add_argument("--guest", action="append", default=[], metavar="NAME=KIND@HOST", help="a guest; repeatable")
+    up.add_argument("--tls", action="store_true", default=None, help="give the hosts of a new lab certificates")
     commands.add_parser("status", parents=[common], help="print the lab as JSON")
     commands.add_parser("down", parents=[common], help="remove the lab; the images stay")
     offer = commands.add_parser("offer", parents=[common], help="choose which package versions guests can get")
@@ -48,7 +49,7 @@ def perform(arguments: argparse.Namespace) -> object:
     """Do what was asked; returns what to print as JSON, None for nothing."""
     lab = Lab(arguments.name, arguments.data_dir)
     if arguments.command == "up":
-        return lab.up(wishes(arguments), hosts=arguments.hosts)
+        return lab.up(wishes(arguments), hosts=arguments.hosts, tls=arguments.tls)
     if arguments.command == "status":
         return lab.status()
     if arguments.command == "offer":

@@ -19,7 +19,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from lab import names, network
+from lab import certificates, names, network
 from lab.guests import READY_SECONDS, Guests, new_guest
 from lab.host import Host
 from lab.images import prepare
@@ -54,15 +54,18 @@ class Lab:
 
     # The whole
 
-    def up(self, guests: Sequence[Wish] | None = None, *, hosts: int | None = None) -> dict[str, Any]:
+    def up(
+        self, guests: Sequence[Wish] | None = None, *, hosts: int | None = None, tls: bool | None = None
+    ) -> dict[str, Any]:
         """Bring the lab up, or mend what is missing of it; returns its description.
 
         `guests` are added to those the lab has; None means the default guests for a new lab and no
-        more for an old one. `hosts` is 2 unless said otherwise, and stays what it was. Guests that
-        should run and are off are started. Waits until each started guest is ready.
+        more for an old one. `hosts` is 2 unless said otherwise, and stays what it was; so does `tls`, which is
+        off: with it the hosts have certificates and are told of by their TLS addresses. Guests that should run and
+        are off are started. Waits until each started guest is ready.
         """
         with self._operation(shared=False):
-            state = self._state_for(guests, hosts)
+            state = self._state_for(guests, hosts, tls)
             for kind in sorted({guest.kind for guest in state.guests}):
                 prepare(kind, self.places.images)
             with locked(_MACHINE_LOCK):
@@ -231,17 +234,19 @@ class Lab:
         with locked(self.places.lock("operation"), shared=shared):
             yield
 
-    def _state_for(self, wishes: Sequence[Wish] | None, hosts: int | None) -> State:
+    def _state_for(self, wishes: Sequence[Wish] | None, hosts: int | None, tls: bool | None) -> State:
         state = load(self.places)
         if state is None:
             count = hosts or names.FEWEST_HOSTS
             if not names.FEWEST_HOSTS <= count <= names.MOST_HOSTS:
                 raise ValueError(f"a lab has {names.FEWEST_HOSTS} to {names.MOST_HOSTS} hosts, not {count}")
             # Any subnet does until the lab settles in its own.
-            state = State(self.name, str(next(names.subnet_candidates(self.name))), count)
+            state = State(self.name, str(next(names.subnet_candidates(self.name))), count, tls=bool(tls))
             wishes = DEFAULT_GUESTS if wishes is None else wishes
         elif hosts not in (None, state.hosts):
             raise LabError(f"the lab {self.name} has {state.hosts} hosts; take it down to change that")
+        if tls not in (None, state.tls):
+            raise LabError(f"the lab {self.name} was made {'with' if state.tls else 'without'} TLS; take it down first")
         for wish in wishes or ():
             if all(guest.name != wish.name for guest in state.guests):
                 state.guests.append(new_guest(state, wish))
@@ -268,6 +273,9 @@ class Lab:
 
     def _start_hosts(self, state: State) -> None:
         self.places.store.mkdir(exist_ok=True)
+        if state.tls:
+            certificates.make_authority(self.places.authority)
+            certificates.give(self.places.authority, certificates.CLIENT, self.places.client_pki, "slipway")
         Repository(self.places, state).start()
         for index in range(1, state.hosts + 1):
             network.connect_host(state, index)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from lab import names, network, processes
+from lab import certificates, names, network, processes
 from lab.keeper import DAEMON
 from lab.shell import ENVIRONMENT, PYTHON, ROOT, LabError, log, wait_until
 from lab.state import Places, State
@@ -18,7 +18,7 @@ POOL = "shared"
 DAEMON_SECONDS = 60
 
 LIBVIRTD_CONF = """\
-listen_tls = 0
+listen_tls = {tls}
 listen_tcp = 1
 listen_addr = "{address}"
 auth_tcp = "none"
@@ -37,6 +37,8 @@ cgroup_controllers = []
 namespaces = []
 stdio_handler = "file"
 migration_host = "{address}"
+default_tls_x509_cert_dir = "/etc/pki/qemu"
+default_tls_x509_verify = 1
 """
 POOL_XML = """\
 <pool type='dir'><name>{name}</name><target><path>{path}</path></target></pool>
@@ -53,7 +55,9 @@ class Host:
         self.index = index
         self.name = names.host_name(index)
         self.address = str(names.host_address(state.network, index))
+        #: By which the lab itself speaks to it, and what the lab tells others.
         self.uri = f"qemu+tcp://{self.address}/system"
+        self.told_uri = f"qemu+tls://{self.address}/system" if state.tls else self.uri
         self.uuid = names.lab_uuid(state.name, self.name)
         self.netns = network.host_namespace(state, index)
         self.directory = places.host(self.name)
@@ -146,11 +150,16 @@ class Host:
         for index in range(1, self._state.hosts + 1):
             table.append(f"{names.host_address(self._state.network, index)} {names.host_name(index)}")
         files = {
-            "etc/libvirtd.conf": LIBVIRTD_CONF.format(address=self.address, uuid=self.uuid),
+            "etc/libvirtd.conf": LIBVIRTD_CONF.format(address=self.address, uuid=self.uuid, tls=int(self._state.tls)),
             "etc/qemu.conf": QEMU_CONF.format(address=self.address),
             "hosts": "\n".join(table) + "\n",
             "hostname": f"{self.name}\n",
         }
+        if self._state.tls:
+            places = self._places
+            certificates.give(
+                places.authority, certificates.PLACES, self.directory / "pki", self.name, address=self.address
+            )
         for path, text in files.items():
             # In place: some of these files are mounted into the host.
             (self.directory / path).write_text(text)

@@ -29,6 +29,7 @@ PRIVATE = {
     "/var/cache/libvirt": "cache",
     "/var/log/libvirt": "log",
     "/run/libvirt": "run",
+    "/etc/pki": "pki",
     "/etc/hosts": "hosts",
     "/etc/hostname": "hostname",
 }
@@ -40,6 +41,8 @@ def make_private(directory: Path, name: str) -> None:
     """Give this namespace its own libvirt directories, host name, host table and /sys."""
     socket.sethostname(name)
     for place, own in PRIVATE.items():
+        if not (directory / own).exists():
+            continue  # certificates are for labs with TLS
         if (directory / own).is_dir():
             Path(place).mkdir(parents=True, exist_ok=True)
         run("mount", "--bind", directory / own, place)

@@ -27,7 +27,7 @@ def describe(places: Places, state: State) -> dict[str, Any]:
         "hosts": [
             {
                 "name": host.name,
-                "uri": host.uri,
+                "uri": host.told_uri,
                 "address": host.address,
                 "uuid": host.uuid,
                 "answers": answering[host.name],
@@ -37,6 +37,7 @@ def describe(places: Places, state: State) -> dict[str, Any]:
         "guests": [describe_guest(guest, guests) for guest in state.guests],
         "repository": {"url": repository.url, "offered": repository.offered()},
         "store": str(places.store),
+        "pki": str(places.client_pki) if state.tls else None,
     }
 
 

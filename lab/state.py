@@ -36,12 +36,13 @@ class Guest:
 
 @dataclass(slots=True)
 class State:
-    """A lab: its name, its subnet, how many hosts, which guests."""
+    """A lab: its name, its subnet, how many hosts, which guests; with `tls`, hosts have certificates."""
 
     name: str
     subnet: str
     hosts: int
     guests: list[Guest] = field(default_factory=list)
+    tls: bool = False
 
     @property
     def network(self) -> IPv4Network:
@@ -101,6 +102,8 @@ class Places:
         self.lab = self.labs / name
         self.state = self.lab / "state.json"
         self.store = self.lab / "store"
+        self.authority = self.lab / "authority"
+        self.client_pki = self.lab / "client-pki"
         self.consoles = self.lab / "consoles"
         self.repository = self.lab / "repository"
 

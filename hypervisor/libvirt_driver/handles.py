@@ -8,8 +8,10 @@ of 5 requests per client (`max_client_requests`) is out of the way.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from urllib.parse import quote
 
 import libvirt
 
@@ -31,10 +33,8 @@ def open_handle(uri: str, on_lost: Callable[[int], None] | None = None) -> libvi
     network does.
     """
     ensure_event_loop()
-    # A service has nobody to type a password: ssh shall fail instead of asking on some terminal.
-    address = f"{uri}?no_tty=1" if uri.startswith("qemu+ssh:") else uri
     with translated(lambda: True, otherwise=HostUnreachable):
-        handle = libvirt.open(address)
+        handle = libvirt.open(address_with_options(uri))
     try:
         with translated(lambda: True, otherwise=HostUnreachable):
             if on_lost is not None:
@@ -46,6 +46,16 @@ def open_handle(uri: str, on_lost: Callable[[int], None] | None = None) -> libvi
         farewell(handle)
         raise
     return handle
+
+
+def address_with_options(uri: str) -> str:
+    """A host's URI with what this process adds to it: how ssh behaves, and where our own certificate is."""
+    if uri.startswith("qemu+ssh:"):
+        return f"{uri}?no_tty=1"  # a service has nobody to type a password: ssh shall fail instead of asking
+    certificates = os.environ.get("SLIPWAY_PKI_DIR", "")
+    if uri.startswith("qemu+tls:") and certificates:
+        return f"{uri}?pkipath={quote(certificates, safe='/')}"
+    return uri
 
 
 def farewell(handle: libvirt.virConnect) -> None:

@@ -115,8 +115,9 @@ class Lacking(Observing, Storage):
     def _missing_files(self, needs: GuestNeeds) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Of the files: those that their pool has not, and those that are in no pool."""
         missing, unproved = [], []
+        pools = self._pools_at({dirname(path) for path in needs.files})
         for path in needs.files:
-            pool = self._pool_at(dirname(path))
+            pool = pools.get(dirname(path))
             if pool is None:
                 unproved.append(path)
             elif not self._has_file(pool, path):
@@ -138,11 +139,11 @@ class Lacking(Observing, Storage):
                 continue
         return False
 
-    def _pool_at(self, directory: str) -> str | None:
-        """The active pool that is kept in a directory; looked for anew when none is known."""
+    def _pools_at(self, directories: set[str]) -> dict[str, str]:
+        """Directory -> the active pool that is kept there; looked for anew when one of these has none that is known."""
         now = time.monotonic()
         at, known = self._pools
-        if directory not in known or now - at > REMEMBERED_SECONDS:
+        if directories - known.keys() or (directories and now - at > REMEMBERED_SECONDS):
             known = self.storage_pools()
             self._pools = now, known
-        return known.get(directory)
+        return known

@@ -145,6 +145,7 @@ def migration_flags(spec: MigrationSpec) -> int:
         (spec.allow_postcopy, libvirt.VIR_MIGRATE_POSTCOPY),
         (spec.unsafe, libvirt.VIR_MIGRATE_UNSAFE),
         (spec.resume, libvirt.VIR_MIGRATE_POSTCOPY_RESUME),
+        (spec.encrypted, libvirt.VIR_MIGRATE_TLS),
     ):
         if wanted:
             flags |= more

@@ -26,6 +26,9 @@ class Cluster(models.Model):
         default=False, help_text="All hosts see the same image store at the same path, though libvirt cannot tell."
     )
     balancing = models.CharField(max_length=10, choices=Balancing.choices, default=Balancing.OFF)
+    encrypted_migrations = models.BooleanField(
+        default=False, help_text="Migrations' streams are encrypted: each host has a certificate for its QEMUs."
+    )
 
     objects = ClusterQuerySet.as_manager()
 

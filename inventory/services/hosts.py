@@ -19,18 +19,47 @@ from inventory.models import Cluster, Host, PlacementRule
 
 
 @transaction.atomic
-def cluster_create(*, actor: Actor, name: str, shared_storage: bool = False, queue: str = "slipway") -> Cluster:
+def cluster_create(
+    *,
+    actor: Actor,
+    name: str,
+    shared_storage: bool = False,
+    encrypted_migrations: bool = False,
+    queue: str = "slipway",
+) -> Cluster:
     """Create a cluster. Needs OPERATE_HOST on everything."""
     gate.authorise(actor, Action.OPERATE_HOST)
-    cluster = Cluster(name=name.strip(), shared_storage=shared_storage, queue=queue)
+    facts = {"shared_storage": shared_storage, "encrypted_migrations": encrypted_migrations}
+    cluster = Cluster(name=name.strip(), queue=queue, **facts)
     validate(cluster)
     cluster.save()
     record(
         EventAction.CLUSTER_CREATED,
         target=cluster,
         actor=actor,
-        after={"name": cluster.name, "shared_storage": shared_storage},
+        after={"name": cluster.name, **facts},
     )
+    return cluster
+
+
+@transaction.atomic
+def cluster_change(
+    *, actor: Actor, cluster: Cluster, shared_storage: bool | None = None, encrypted_migrations: bool | None = None
+) -> Cluster:
+    """Say otherwise what holds for a cluster's hosts; None: as it is. Needs OPERATE_HOST on the cluster. Saying what is
+    so already does nothing.
+    """
+    gate.authorise(actor, Action.OPERATE_HOST, cluster)
+    cluster = Cluster.objects.select_for_update().get(pk=cluster.pk)
+    wanted = {"shared_storage": shared_storage, "encrypted_migrations": encrypted_migrations}
+    before = {name: getattr(cluster, name) for name in wanted}
+    after = before | {name: value for name, value in wanted.items() if value is not None}
+    if after == before:
+        return cluster
+    for name, value in after.items():
+        setattr(cluster, name, value)
+    cluster.save(update_fields=list(after))
+    record(EventAction.CLUSTER_CHANGED, target=cluster, actor=actor, before=before, after=after)
     return cluster
 
 

@@ -52,7 +52,7 @@ class Snapshots(ReadOnlyAdmin):
 
 
 class Clusters(ReadOnlyAdmin):
-    list_display = ["name", "shared_storage", "queue"]
+    list_display = ["name", "shared_storage", "encrypted_migrations", "queue"]
 
 
 class Hosts(ReadOnlyAdmin):

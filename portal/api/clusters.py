@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from access import gate
 from access.actions import Action
 from inventory.models import Cluster
-from inventory.services.hosts import cluster_create
+from inventory.services.hosts import cluster_change, cluster_create
 from portal.api.fields import Body
 from portal.api.views import NounView
 
@@ -23,7 +23,7 @@ class ClusterSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Cluster
-        fields = ["id", "name", "shared_storage", "queue", "allowed_actions"]
+        fields = ["id", "name", "shared_storage", "encrypted_migrations", "queue", "allowed_actions"]
         read_only_fields = fields
 
 
@@ -32,9 +32,17 @@ class ClusterRequest(Body):
     shared_storage = serializers.BooleanField(
         default=False, help_text="All hosts see the same image store at the same path, though libvirt cannot tell."
     )
+    encrypted_migrations = serializers.BooleanField(
+        default=False, help_text="Migrations' streams are encrypted: each host has a certificate for its QEMUs."
+    )
     queue = serializers.SlugField(
         max_length=60, default="slipway", help_text="Queue whose workers sit near these hosts."
     )
+
+
+class ClusterChange(Body):
+    shared_storage = serializers.BooleanField(required=False)
+    encrypted_migrations = serializers.BooleanField(required=False)
 
 
 @extend_schema_view(
@@ -55,3 +63,9 @@ class ClusterView(ListModelMixin, RetrieveModelMixin, NounView):
     def create(self, request: Request) -> Response:
         cluster = cluster_create(actor=self.caller, **self.body(ClusterRequest))
         return self.created(cluster, name="cluster")
+
+    @extend_schema(summary="Change a cluster", request=ClusterChange, responses=ClusterSerializer)
+    def partial_update(self, request: Request, pk: int) -> Response:
+        asked = self.body(ClusterChange)
+        cluster_change(actor=self.caller, cluster=self.get_object(), **asked)
+        return Response(self.get_serializer(self.get_object()).data)

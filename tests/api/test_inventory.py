@@ -8,6 +8,7 @@ from access.models import Effect, Grant
 from audit.events import EventAction
 from audit.models import AuditEvent
 from inventory.models import Cluster, Host, Segment
+from inventory.paths import path_between, path_observed
 from jobs.models import Job
 from jobs.states import State
 from portal.celery import app as celery_app
@@ -226,6 +227,40 @@ def test_clusters(estate, admin, maintainer, viewer):
     problem(maintainer.post("clusters/", {"name": "x"}), 403, "not_allowed")
     assert [cluster["name"] for cluster in maintainer.get("clusters/").json()["results"]] == ["main"]
     assert viewer.get("clusters/").json()["count"] == 0
+
+
+def test_what_holds_for_a_cluster_is_changed(estate, admin, maintainer):
+    address = f"clusters/{estate.north.cluster_id}/"
+    before = admin.get(address).json()
+    assert (before["shared_storage"], before["encrypted_migrations"]) == (False, False)
+    after = admin.patch(address, {"encrypted_migrations": True})
+    assert after.json() == before | {"encrypted_migrations": True}
+    event = AuditEvent.objects.get(action=EventAction.CLUSTER_CHANGED)
+    assert (event.before["encrypted_migrations"], event.after["encrypted_migrations"]) == (False, True)
+    again = admin.patch(address, {"encrypted_migrations": True})
+    assert again.status_code == 200
+    assert AuditEvent.objects.filter(action=EventAction.CLUSTER_CHANGED).count() == 1
+    problem(maintainer.patch(address, {"shared_storage": True}), 403, "not_allowed")
+    problem(admin.patch(address, {"queue": "other"}), 400, "invalid", "queue")
+
+
+def test_the_paths_of_a_host_are_told_with_what_the_caller_may_know(estate, admin, maintainer, viewer, call):
+    other = make.host("east", cluster=estate.north.cluster)
+    path_observed(path_between(estate.north, other), ok=False, why="no route to 10.0.0.7")
+    path_observed(path_between(other, estate.north), ok=True, seconds=1.5)
+    address = f"hosts/{estate.north.pk}/paths/"
+    found = {(path["source"]["name"], path["destination"]["name"]): path for path in admin.get(address).json()}
+    assert found["north", "east"]["ok"] is False
+    assert found["north", "east"]["why"] == "no route to 10.0.0.7"
+    assert (found["east", "north"]["ok"], found["east", "north"]["seconds"]) == (True, 1.5)
+    assert found["north", "south"]["ok"] is None
+    assert [path["why"] for path in maintainer.get(address).json()] == [None] * 4
+    keeper = make.user()
+    for host in (estate.north, estate.south):
+        make.grant(keeper, "platform-operator", host)
+    seen = {(path["source"]["name"], path["destination"]["name"]) for path in call(keeper).get(address).json()}
+    assert seen == {("north", "south"), ("south", "north")}
+    problem(viewer.get(address), 404, "not_found")
 
 
 def test_segments(estate, admin, maintainer):

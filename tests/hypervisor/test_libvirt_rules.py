@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hypervisor.document import parse
 from hypervisor.errors import HypervisorError, NotSupported, SnapshotFailed
+from hypervisor.libvirt_driver.handles import address_with_options
 from hypervisor.libvirt_driver.migration import migration_flags
 from hypervisor.libvirt_driver.snapshot_rules import refuse_creation, refuse_revert
 from hypervisor.libvirt_driver.snapshot_xml import read_snapshot
@@ -178,8 +179,9 @@ NEVER = libvirt.VIR_MIGRATE_TUNNELLED | libvirt.VIR_MIGRATE_NON_SHARED_DISK | li
 
 
 def test_every_combination_of_migration_flags() -> None:
-    for persistent, converge, postcopy, unsafe in itertools.product([True, False], repeat=4):
-        spec = MigrationSpec(persistent=persistent, auto_converge=converge, allow_postcopy=postcopy, unsafe=unsafe)
+    for persistent, converge, postcopy, unsafe, encrypted in itertools.product([True, False], repeat=5):
+        wanted = {"persistent": persistent, "auto_converge": converge, "allow_postcopy": postcopy, "unsafe": unsafe}
+        spec = MigrationSpec(**wanted, encrypted=encrypted)
         flags = migration_flags(spec)
         assert flags & ALWAYS == ALWAYS
         assert not flags & NEVER
@@ -188,3 +190,22 @@ def test_every_combination_of_migration_flags() -> None:
         assert bool(flags & libvirt.VIR_MIGRATE_AUTO_CONVERGE) is converge
         assert bool(flags & libvirt.VIR_MIGRATE_POSTCOPY) is postcopy
         assert bool(flags & libvirt.VIR_MIGRATE_UNSAFE) is unsafe
+        assert bool(flags & libvirt.VIR_MIGRATE_TLS) is encrypted
+
+
+@pytest.mark.parametrize(
+    ("uri", "directory", "address"),
+    [
+        ("qemu:///system", "/pki", "qemu:///system"),
+        ("qemu+tcp://h/system", "/pki", "qemu+tcp://h/system"),
+        ("qemu+ssh://h/system", "/pki", "qemu+ssh://h/system?no_tty=1"),
+        ("qemu+tls://h/system", "", "qemu+tls://h/system"),
+        ("qemu+tls://h/system", "/etc/slipway/pki", "qemu+tls://h/system?pkipath=/etc/slipway/pki"),
+        ("qemu+tls://h/system", "/a b&no_verify=1", "qemu+tls://h/system?pkipath=/a%20b%26no_verify%3D1"),
+    ],
+)
+def test_what_this_process_adds_to_an_address(
+    monkeypatch: pytest.MonkeyPatch, uri: str, directory: str, address: str
+) -> None:
+    monkeypatch.setenv("SLIPWAY_PKI_DIR", directory)
+    assert address_with_options(uri) == address

@@ -15,11 +15,13 @@ from hypervisor.connect import connect
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.driver import SimulatedHypervisor
 from hypervisor.simulated_driver.faults import Fault, clear, plant
+from hypervisor.simulated_driver.store import open_store
 from hypervisor.types import PowerState
 from inventory.models import VM, Cluster, Host, HostPair, SeenChange
 from inventory.paths import path_between, path_observed
 from inventory.services.hosts import host_create
 from inventory.syncing import guest_read, host_sync
+from jobs.engine.ledger import Ledger
 from jobs.errors import NotAdmitted, TargetBusy
 from jobs.models import Job, JobLock, Step
 from jobs.operations.hosts import paths
@@ -190,6 +192,44 @@ def test_a_worker_that_dies_in_the_middle_leaves_nothing_once_the_job_is_taken_u
     assert job.result["proved"] == 2
     assert canaries(estate) == []
     assert connect(estate.hosts[0].uri).guest_state(str(estate.vm.uuid)).state is PowerState.RUNNING
+
+
+def test_a_worker_that_dies_at_any_commit_leaves_nothing_once_the_job_is_taken_up(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each commit, before and after it, until a job gets through without passing the point."""
+    commit = Ledger.commit
+    for point in range(1, 60):
+        passed = 0
+
+        def mortal(ledger: Ledger, point: int = point, **columns: Any) -> None:
+            nonlocal passed
+            for do in (lambda: None, lambda: commit(ledger, **columns)):
+                do()
+                passed += 1
+                if passed == point:
+                    raise WorkerDied
+
+        job = prove(estate)
+        monkeypatch.setattr(Ledger, "commit", mortal)
+        try:
+            estate.run(job)
+        except WorkerDied:
+            monkeypatch.setattr(Ledger, "commit", commit)
+        else:
+            break
+        Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
+        job = work(job)
+        assert (job.state, job.result["proved"]) == (State.SUCCEEDED, 2), (point, job.error_message)
+        assert canaries(estate) == []
+        assert not markers()
+        assert not JobLock.objects.exists()
+    assert point > 20
+
+
+def markers() -> list[Any]:
+    """What is left in the simulated pools."""
+    return open_store().connection().execute("SELECT name FROM markers").fetchall()
 
 
 def test_a_host_that_does_not_answer_says_nothing_about_the_path(

@@ -153,17 +153,22 @@ def site(lab: Lab, transactional_db: None, tmp_path: Path, monkeypatch: pytest.M
     from django.conf import settings
 
     Path(settings.SLIPWAY_AUDIT_ANCHOR_FILE).unlink(missing_ok=True)  # of a record that the last test emptied
-    monkeypatch.setattr(settings, "SLIPWAY_HOST_SCHEMES", frozenset({"qemu+tcp"}))
-    cluster = cluster_create(actor=SYSTEM, name="lab", shared_storage=True)
-    facts = lab.status()["hosts"]
-    hosts = [host_create(actor=SYSTEM, name=one["name"], uri=one["uri"], cluster=cluster) for one in facts]
+    monkeypatch.setattr(settings, "SLIPWAY_HOST_SCHEMES", frozenset({"qemu+tcp", "qemu+tls"}))
+    facts = lab.status()
+    environment = {"SLIPWAY_HOST_SCHEMES": "qemu+tcp,qemu+tls"}
+    if facts["pki"]:
+        environment["SLIPWAY_PKI_DIR"] = facts["pki"]
+        monkeypatch.setenv("SLIPWAY_PKI_DIR", facts["pki"])
+    declared = {"shared_storage": True, "encrypted_migrations": bool(facts["pki"])}
+    cluster = cluster_create(actor=SYSTEM, name="lab", **declared)
+    hosts = [host_create(actor=SYSTEM, name=one["name"], uri=one["uri"], cluster=cluster) for one in facts["hosts"]]
     for host in hosts:
         host_sync(host, slow=True)
     segment = make.segment()
     VM.objects.update(segment=segment)
     user = make.user_with("maintainer", segment)
     make.grant(user, "placement", cluster)
-    with Stack(tmp_path, {"SLIPWAY_HOST_SCHEMES": "qemu+tcp"}) as stack:
+    with Stack(tmp_path, environment) as stack:
         _use_broker(stack.broker, monkeypatch)
         stack.start_all()
         yield Site(lab, stack, hosts, segment, user)

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from inventory.models import VM, ApprovalRule, Host
+from inventory.paths import path_between, path_observed
 from jobs.models import Job
 from jobs.states import State
 from tests import factories as make
@@ -170,3 +171,35 @@ def test_the_picture_has_the_hosts_that_the_onlooker_sees(operator: Client, esta
     assert [column.host.name for column in columns] == ["north-1"]
     columns = operator.get(address).context["columns"]
     assert [column.host.name for column in columns] == ["north-1", "south-1"]
+
+
+def test_a_hosts_page_tells_of_its_paths_and_the_reason_to_who_operates_it(operator: Client, estate: Estate) -> None:
+    path_observed(path_between(estate.north, estate.south), ok=False, why="no route to 10.0.0.7")
+    address = reverse("host-detail", args=[estate.north.pk])
+    page = seen(operator.get(address))
+    assert "north-1 south-1 Broken, " in page.text
+    assert "no route to 10.0.0.7" in page.text
+    assert "south-1 north-1 Not proved yet" in page.text
+    onlooker = make.user()
+    for host in (estate.north, estate.south):
+        make.grant(onlooker, "viewer", host)
+    page = seen(browser(onlooker).get(address))
+    assert "north-1 south-1 Broken, " in page.text
+    assert "10.0.0.7" not in page.text
+    alone = make.user()
+    make.grant(alone, "viewer", estate.north)
+    assert "south-1" not in seen(browser(alone).get(address)).text
+
+
+def test_the_paths_are_proved_from_the_page(operator: Client, estate: Estate) -> None:
+    address = reverse("host-prove", args=[estate.north.pk])
+    assert "south-1" in seen(operator.get(address)).text
+    answer = operator.post(address, {"key": str(uuid4())})
+    job = Job.objects.get(operation="host.prove_paths")
+    assert (answer.status_code, job.host) == (302, estate.north)
+    page = seen(operator.get(reverse("job-detail", args=[job.pk])))
+    assert "Prove the paths of north-1" in page.text
+    Host.objects.exclude(pk=estate.north.pk).update(connection=Host.Connection.UNREACHABLE)
+    Job.objects.all().delete()
+    answer = operator.post(address, {"key": str(uuid4())})
+    assert (answer.status_code, "No other host of baltic answers" in seen(answer).text) == (422, True)

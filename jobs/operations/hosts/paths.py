@@ -118,7 +118,8 @@ def _sent(context: JobContext, pair: HostPair, source: Host, destination: Host) 
     is our own connection that fails: that says nothing about the path.
     """
     began, canary = time.monotonic(), str(pair.canary)
-    fly = partial(_fly, context.on(source), context.on(destination), canary, str(destination.uri))
+    spec = MigrationSpec(persistent=False, auto_converge=False, encrypted=source.cluster.encrypted_migrations)
+    fly = partial(_fly, context.on(source), context.on(destination), canary, str(destination.uri), spec)
     try:
         context.effect("prove_path", fly, host=source, destination=destination.name, canary=canary)
     except HostUnreachable:
@@ -128,12 +129,12 @@ def _sent(context: JobContext, pair: HostPair, source: Host, destination: Host) 
     return "", round(time.monotonic() - began, 2)
 
 
-def _fly(here: Hypervisor, there: Hypervisor, canary: str, destination_uri: str) -> None:
+def _fly(here: Hypervisor, there: Hypervisor, canary: str, destination_uri: str, spec: MigrationSpec) -> None:
     """Start the canary, let it migrate, see that it arrived, and take it away."""
 
     def start_and_migrate() -> None:
         here.canary_start(canary)
-        here.migrate(canary, destination_uri, MigrationSpec(persistent=False, auto_converge=False))
+        here.migrate(canary, destination_uri, spec)
 
     here.together(start_and_migrate, seconds=CANARY_SECONDS)
     there.force_off(canary)

@@ -177,6 +177,7 @@ def _spec(context: JobContext, source: Host, policy: Policy) -> MigrationSpec:
         allow_postcopy=policy.postcopy,
         unsafe=True,  # that the storage is shared was declared or proved, which libvirt cannot tell: see the prechecks
         persistent=context.job.journal["persistent"],
+        encrypted=source.cluster.encrypted_migrations,
     )
 
 
@@ -196,7 +197,12 @@ def _call(
                 journal={"called": True},
                 destination=destination.name,
                 mark=str(context.job.pk),
-                spec={"unsafe": spec.unsafe, "postcopy": spec.allow_postcopy, "downtime_ms": spec.max_downtime_ms},
+                spec={
+                    "unsafe": spec.unsafe,
+                    "encrypted": spec.encrypted,
+                    "postcopy": spec.allow_postcopy,
+                    "downtime_ms": spec.max_downtime_ms,
+                },
             )
         except HypervisorError as error:
             step.detail = str(error)

@@ -113,6 +113,7 @@ PAGES: dict[tuple[str, str], Body] = {
 API: dict[tuple[str, str], Body] = {
     ("api:host-list", "POST"): lambda side, _: {"name": "new", "uri": "sim://new/", "cluster": key(side.cluster)},
     ("api:cluster-list", "POST"): lambda side, _: {"name": "new"},
+    ("api:cluster-detail", "PATCH"): lambda side, _: {"encrypted_migrations": True},
     ("api:vm-detail", "PATCH"): lambda side, _: {"segment": None},
     ("api:vm-detail", "PATCH:into"): lambda side, _: {"segment": key(side.segment)},
     ("api:segment-list", "POST"): lambda side, _: {"name": "new"},
