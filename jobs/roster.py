@@ -47,6 +47,11 @@ class Roster:
         return {fate: sum(entry.fate is fate for entry in self.entries) for fate in Fate}
 
 
+def has_roster(job: Job) -> bool:
+    """Whether it is work on several VMs: on a host, or on a cluster unless it only advises."""
+    return job.vm_id is None and job.params.get("mode") != "advise"
+
+
 def roster(onlooker: User, job: Job) -> Roster:
     """The roster of a job on a host or a cluster, by three SQL statements."""
     parts: dict[int, Job] = {}

@@ -20,7 +20,19 @@ from access.services import requests as request_services
 from access.services.grants import grant_create
 from access.services.roles import role_create, role_templates_install
 from hypervisor.types import PowerState, SnapshotKind
-from inventory.models import NIC, VM, Cluster, Definition, Host, Segment, SegmentNetwork, Sighting, Snapshot
+from inventory.models import (
+    NIC,
+    VM,
+    Cluster,
+    Definition,
+    Host,
+    PlacementRule,
+    Segment,
+    SegmentNetwork,
+    Sighting,
+    Snapshot,
+)
+from inventory.services.placement import placement_rule_create
 from jobs.models import Job, JobLock
 from jobs.states import LOCKING, State
 
@@ -129,6 +141,12 @@ def host(name: str = "", *, cluster: Cluster | None = None, **facts: Any) -> Hos
     }
     home = cluster or Cluster.objects.create(name=_name("cluster", ""))
     return Host.objects.create(name=name, cluster=home, **seen | facts)
+
+
+def placement_rule(cluster: Cluster, *vms: VM, kind: str = PlacementRule.Kind.APART, **parts: Any) -> PlacementRule:
+    """A placement rule; its VMs are to be apart unless it says otherwise."""
+    name = _name("rule", parts.pop("name", ""))
+    return placement_rule_create(actor=SYSTEM, cluster=cluster, name=name, kind=kind, vms=vms, **parts)
 
 
 def segment(name: str = "", *, networks: Iterable[str] = ()) -> Segment:

@@ -44,22 +44,30 @@ def cluster_create(
 
 @transaction.atomic
 def cluster_change(
-    *, actor: Actor, cluster: Cluster, shared_storage: bool | None = None, encrypted_migrations: bool | None = None
+    *,
+    actor: Actor,
+    cluster: Cluster,
+    shared_storage: bool | None = None,
+    encrypted_migrations: bool | None = None,
+    balancing: str | None = None,
 ) -> Cluster:
-    """Say otherwise what holds for a cluster's hosts; None: as it is. Needs OPERATE_HOST on the cluster. Saying what is
-    so already does nothing.
+    """Say otherwise what holds for a cluster's hosts, and what Slipway does by itself about an uneven one; None: as it
+    is. Needs OPERATE_HOST on the cluster. Saying what is so already does nothing. Raises InvalidInventoryRequest.
     """
     gate.authorise(actor, Action.OPERATE_HOST, cluster)
+    if balancing is not None and balancing not in Cluster.Balancing.values:
+        raise InvalidInventoryRequest("Balancing is off, advise or automatic.", field="balancing")
     cluster = Cluster.objects.select_for_update().get(pk=cluster.pk)
-    wanted = {"shared_storage": shared_storage, "encrypted_migrations": encrypted_migrations}
-    before = {name: getattr(cluster, name) for name in wanted}
-    after = before | {name: value for name, value in wanted.items() if value is not None}
-    if after == before:
-        return cluster
-    for name, value in after.items():
-        setattr(cluster, name, value)
-    cluster.save(update_fields=list(after))
-    record(EventAction.CLUSTER_CHANGED, target=cluster, actor=actor, before=before, after=after)
+    wanted = {
+        "shared_storage": shared_storage, "encrypted_migrations": encrypted_migrations, "balancing": balancing,
+    }  # fmt: skip
+    after = {name: to for name, to in wanted.items() if to is not None and to != getattr(cluster, name)}
+    if after:
+        before = {name: getattr(cluster, name) for name in after}
+        for name, to in after.items():
+            setattr(cluster, name, to)
+        cluster.save(update_fields=list(after))
+        record(EventAction.CLUSTER_CHANGED, target=cluster, actor=actor, before=before, after=after)
     return cluster
 
 

@@ -60,23 +60,6 @@ def placement_rule_delete(*, actor: Actor, rule: PlacementRule, reason: str = ""
 
 
 @transaction.atomic
-def cluster_set_balancing(*, actor: Actor, cluster: Cluster, to: str, reason: str = "") -> Cluster:
-    """Say what Slipway does by itself about an uneven cluster. Needs OPERATE_HOST on it. Saying what is so already does
-    nothing. Raises InvalidInventoryRequest.
-    """
-    gate.authorise(actor, Action.OPERATE_HOST, cluster)
-    if to not in Cluster.Balancing.values:
-        raise InvalidInventoryRequest("Balancing is off, advise or automatic.", field="balancing")
-    cluster = Cluster.objects.select_for_update(of=("self",)).get(pk=cluster.pk)
-    before, cluster.balancing = cluster.balancing, to
-    if before != to:
-        cluster.save(update_fields=["balancing"])
-        facts = {"before": {"balancing": before}, "after": {"balancing": to}}
-        record(EventAction.CLUSTER_CHANGED, target=cluster, actor=actor, reason=reason, **facts)
-    return cluster
-
-
-@transaction.atomic
 def host_set_reserved(*, actor: Actor, host: Host, mib: int, reason: str = "") -> Host:
     """Say how much memory of a host is kept free of VMs. Needs OPERATE_HOST on it. Saying what is so already does
     nothing. Raises InvalidInventoryRequest for more than the host has.

@@ -11,7 +11,7 @@ from access.models import User
 from inventory.models import HostPair
 from jobs.models import Job
 from jobs.operations.hosts.survey import Outlook
-from jobs.roster import Entry, Fate, roster
+from jobs.roster import Entry, Fate, has_roster, roster
 from portal.api.fields import NamedSerializer
 
 FATES = [(fate.value, fate.value.replace("_", " ")) for fate in Fate]
@@ -89,15 +89,15 @@ class RosterEntrySerializer(serializers.Serializer):
 
 
 class RosterSerializer(serializers.Serializer):
-    """The VMs that work on a host is about: those that the caller sees, and how many others there are."""
+    """The VMs that work on a host or a cluster is about: those that the caller sees, and how many others there are."""
 
     entries = RosterEntrySerializer(many=True)
     hidden = serializers.IntegerField()
 
 
 def roster_shown(onlooker: User, job: Job) -> dict[str, Any] | None:
-    """A job's roster as `RosterSerializer` gives it; None for work on a VM."""
-    if job.vm_id is not None:
+    """A job's roster as `RosterSerializer` gives it; None for work on a VM, and for advice."""
+    if not has_roster(job):
         return None
     found = roster(onlooker, job)
     return dict(RosterSerializer({"entries": [_entry(e) for e in found.entries], "hidden": found.hidden}).data)

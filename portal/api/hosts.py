@@ -21,6 +21,7 @@ from access.actions import Action
 from inventory.models import Cluster, Host
 from inventory.paths import paths_of
 from inventory.services.hosts import host_create, host_sync_requested
+from inventory.services.placement import host_set_reserved
 from jobs.approvals import Work, needs_approval
 from jobs.operations.hosts.survey import outlook
 from jobs.operations.registry import operation_named
@@ -49,8 +50,8 @@ class HostSerializer(serializers.ModelSerializer):
         model = Host
         fields = [
             "id", "name", "cluster", "uri", "availability", "in_maintenance", "connection", "connection_error",
-            "observed_at", "hostname", "cpus", "cpu_model", "memory_mib", "memory_free_mib", "hypervisor",
-            "hypervisor_version", "library_version", "allowed_actions",
+            "observed_at", "hostname", "cpus", "cpu_model", "memory_mib", "memory_free_mib", "reserved_mib",
+            "hypervisor", "hypervisor_version", "library_version", "allowed_actions",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -68,6 +69,12 @@ class HostRequest(Body):
         help_text="`qemu+tls://host[:port]/system`, `qemu+ssh://[user@]host[:port]/system` or `qemu:///system`.",
     )
     cluster = Reference(queryset=Cluster.objects.all())
+
+
+class HostChange(Body):
+    reserved_mib = serializers.IntegerField(
+        min_value=0, max_value=2**31 - 1, help_text="Memory in MiB that is kept free of VMs."
+    )
 
 
 class HostFilters(django_filters.FilterSet):
@@ -100,6 +107,13 @@ class HostView(ListModelMixin, RetrieveModelMixin, NounView):
     def create(self, request: Request) -> Response:
         host = host_create(actor=self.caller, **self.body(HostRequest))
         return self.created(host, name="host")
+
+    @extend_schema(summary="Say how much memory a host keeps for itself", request=HostChange, responses=HostSerializer)
+    def partial_update(self, request: Request, pk: int) -> Response:
+        asked = self.body(HostChange)
+        host = host_set_reserved(actor=self.caller, host=self.get_object(), mib=asked["reserved_mib"])
+        self.describe([host])
+        return Response(self.get_serializer(host).data)
 
     @extend_schema(summary="Remove a host from the inventory", responses={204: None})
     def destroy(self, request: Request, pk: int) -> Response:

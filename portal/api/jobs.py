@@ -26,6 +26,7 @@ from jobs.states import State
 from portal.api.fields import Body, PersonSerializer, Reference, VMReference, vm_named
 from portal.api.filters import KeyFilter, Ordering
 from portal.api.host_work import RosterSerializer, roster_shown
+from portal.api.rebalance import result_shown
 from portal.api.schema import problems
 from portal.api.views import NounView
 
@@ -155,8 +156,10 @@ class JobDetailSerializer(JobSerializer):
     )
 
     steps = StepSerializer(many=True)
-    result = serializers.DictField()
-    vms = serializers.SerializerMethodField(help_text="Of work on a host: what becomes of each VM. Else null.")
+    result = serializers.SerializerMethodField(help_text="What it measured and counted, by its operation.")
+    vms = serializers.SerializerMethodField(
+        help_text="Of work on a host or a cluster: what becomes of each VM. Else null."
+    )
 
     class Meta(JobSerializer.Meta):
         fields = [*JobSerializer.Meta.fields, "steps", "result", "vms", "controls", "curve"]
@@ -166,6 +169,10 @@ class JobDetailSerializer(JobSerializer):
     def get_curve(self, job: Job) -> list[list[float]]:
         curve = Curve.objects.filter(job=job).first() if job.operation == MIGRATE else None
         return curve.points if curve is not None else []
+
+    @extend_schema_field({"type": "object", "additionalProperties": True})
+    def get_result(self, job: Job) -> dict[str, Any]:
+        return result_shown(self.context["request"].user, job)
 
     @extend_schema_field(RosterSerializer(allow_null=True))
     def get_vms(self, job: Job) -> dict[str, Any] | None:

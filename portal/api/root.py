@@ -18,7 +18,8 @@ from portal.declared import SIGNED_IN
 
 _ADDRESSES = {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}}
 _NOUNS = (
-    "host", "cluster", "vm", "segment", "team", "role", "grant", "access-request", "user", "job", "audit-event"
+    "host", "cluster", "placement-rule", "vm", "segment", "team", "role", "grant", "access-request", "user", "job",
+    "audit-event",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from portal.api.hosts import HostView
 from portal.api.jobs import JobView
 from portal.api.me import MeView
 from portal.api.outside_changes import OutsideChangesView
+from portal.api.placement_rules import PlacementRuleView
 from portal.api.roles import RoleView
 from portal.api.root import DocsView, NowhereView, RootView, SchemaView
 from portal.api.segments import SegmentView
@@ -31,6 +32,7 @@ app_name = "api"
 _router = SimpleRouter(use_regex_path=False)
 _router.register("hosts", HostView, "host")
 _router.register("clusters", ClusterView, "cluster")
+_router.register("placement-rules", PlacementRuleView, "placement-rule")
 _router.register("vms", VMView, "vm")
 _router.register("segments", SegmentView, "segment")
 _router.register("teams", TeamView, "team")

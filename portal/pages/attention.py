@@ -16,8 +16,8 @@ from access.actions import Action
 from access.gate import Actor, System
 from audit import health
 from hypervisor.types import PowerState
-from inventory.models import NIC, VM, Definition, Host, SeenChange, Segment, Snapshot
-from jobs.models import BrokenGlass, Job
+from inventory.models import NIC, VM, Cluster, Definition, Host, SeenChange, Segment, Snapshot
+from jobs.models import BrokenGlass, Job, Look
 from jobs.states import State
 
 #: For how long a job that failed is news.
@@ -49,6 +49,7 @@ def findings(user: Actor, counts: dict[str, int]) -> list[Finding]:
     return [
         *_record_findings(user),
         *_host_findings(user),
+        *_cluster_findings(user),
         *_approval_findings(user),
         *_vm_findings(counts),
         *_job_findings(user),
@@ -80,6 +81,21 @@ def _host_findings(user: Actor) -> list[Finding]:
     return [
         Finding("bad", f"Host {host} does not answer.", reverse("host-detail", args=[host.pk]), host.connection_error)
         for host in silent
+    ]
+
+
+def _cluster_findings(user: Actor) -> list[Finding]:
+    """Clusters in which something would be moved; those that are balanced by themselves see to it."""
+    clusters: Any = Cluster.objects.visible_to(user).filter(balancing=Cluster.Balancing.ADVISE)
+    looks = Look.objects.filter(cluster__in=clusters, planned__gt=0).select_related("cluster")
+    return [
+        Finding(
+            "warn",
+            f"Cluster {look.cluster} is used unevenly; {look.planned} move{'' if look.planned == 1 else 's'} advised.",
+            reverse("cluster-detail", args=[look.cluster_id]),
+            look.verdict,
+        )
+        for look in looks.order_by("cluster__name")
     ]
 
 

@@ -1,4 +1,4 @@
-"""Work on a host as a picture: hosts as columns, VMs as blocks. Only hosts and VMs that the onlooker sees are in it."""
+"""Work on a host or a cluster as a picture: hosts as columns, VMs as blocks; only those that the onlooker sees."""
 
 from __future__ import annotations
 
@@ -37,15 +37,14 @@ class Column:
 
 
 def picture(onlooker: User, job: Job, found: Roster) -> list[Column]:
-    """The columns: the host that is worked on first, then the others by name."""
+    """The columns: the host that is worked on first, if it is one, then the others by name."""
     home = job.host
-    if home is None:
-        return []
-    hosts: Any = Host.objects.visible_to(onlooker).filter(cluster=home.cluster_id).order_by("name")
+    cluster = home.cluster_id if home is not None else job.cluster_id
+    hosts: Any = Host.objects.visible_to(onlooker).filter(cluster=cluster).order_by("name")
     involved = {entry.vm.host_id for entry in found.entries} | {_goes_to(entry) for entry in found.entries}
-    others = [host for host in hosts if host.pk != home.pk]
+    others = [host for host in hosts if host != home]
     shown = others if len(others) < COLUMNS_SHOWN else [host for host in others if host.pk in involved]
-    columns = {host.pk: Column(host) for host in [home, *shown]}
+    columns = {host.pk: Column(host) for host in ([home, *shown] if home is not None else shown)}
     elsewhere = Column(None)
     for entry in found.entries:
         columns.get(entry.vm.host_id or 0, elsewhere).blocks.append(_block(entry, _look(entry)))

@@ -44,6 +44,8 @@ class HostList(ListPage):
         on_hosts = VM.objects.visible_to(user).filter(host__in=[host.pk for host in context["object_list"]])
         counted = on_hosts.order_by().values_list("host").annotate(Count("pk"))
         context["vm_counts"] = dict(counted)
+        clusters: Any = Cluster.objects.visible_to(user)
+        context["seen_clusters"] = set(clusters.values_list("pk", flat=True))
         context["may_enrol"] = Cluster.objects.visible_to(user, Action.OPERATE_HOST).exists()
         return context
 
@@ -65,6 +67,7 @@ class HostDetail(Page):
             vms=for_list(vms).order_by("name", "pk")[:VMS_SHOWN],
             may_operate=gate.can(user, Action.OPERATE_HOST, host),
             paths=paths_of(host, Host.objects.visible_to(user)),
+            sees_cluster=gate.can(user, Action.VIEW, host.cluster),
             working=Job.objects.active().filter(host=host).first(),
             **kwargs,
         )

@@ -33,8 +33,12 @@ _PARAMS = {
     "unmovable": "If a VM cannot move",
     "at_once": "VMs at once",
     "return_home": "VMs come home",
+    "mode": "Does",
+    "most_moves": "Moves at most",
 }
 _VALUES = {
+    ("mode", "advise"): "only advise",
+    ("mode", "run"): "carry the plan out",
     ("unmovable", "refuse"): "do not begin",
     ("unmovable", "leave"): "let it stay",
     ("unmovable", "shut_down"): "shut it down",

@@ -17,7 +17,8 @@ from inventory.models import VM
 from jobs.models import Curve, Job
 from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.operations.registry import operation_named
-from jobs.roster import roster
+from jobs.plan_told import plan_told
+from jobs.roster import has_roster, roster
 from jobs.services import job_cancel
 from jobs.states import TERMINAL, State
 from portal.declared import SIGNED_IN
@@ -57,7 +58,7 @@ class JobList(ListPage):
 
 def shown(job: Job, user: Any) -> dict[str, Any]:
     """Everything the live part of a job's page shows."""
-    found = roster(user, job) if job.host is not None else None
+    found = roster(user, job) if has_roster(job) else None
     return {
         "job": job,
         "roster": found,
@@ -67,6 +68,7 @@ def shown(job: Job, user: Any) -> dict[str, Any]:
         "rates": job_facts.rates(job.progress) if not job.is_over else None,
         "is_post_copy": is_post_copy(job),
         "asked_for": job_facts.asked_for(job),
+        "told": plan_told(user, job.journal["plan"]) if "plan" in job.journal else None,
         "downtime_words": job_facts.downtime_words(job.result),
         "groups": job_facts.step_groups(list(job.steps.order_by("position"))),
         "announcement": announcement(job),

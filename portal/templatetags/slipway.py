@@ -176,6 +176,12 @@ def words(value: Any) -> str:
     return str(value).replace("_", " ")
 
 
+@register.filter
+def percent(share: float) -> str:
+    """A share of 1 as a percentage."""
+    return f"{100 * share:.0f} %"
+
+
 @register.simple_tag
 def memory_used(host: Host) -> int:
     """Memory in use on a host, in MiB."""

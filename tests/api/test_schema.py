@@ -63,10 +63,10 @@ def test_every_operation_describes_its_problems(schema):
 def test_every_enumeration_has_a_name_of_ours(schema):
     names = {name for name, node in schema["components"]["schemas"].items() if "enum" in node}
     assert names == {
-        "AccessRequestVerdict", "Action", "ActorKind", "Alarm", "ApprovalVerdict", "ControlOutcome", "ControlVerb",
-        "Effect", "EventAction",
+        "AccessRequestVerdict", "Action", "ActorKind", "Alarm", "ApprovalVerdict", "ClusterBalancing", "ControlOutcome",
+        "ControlVerb", "Effect", "EventAction",
         "Fate", "FindingCode", "HostAvailability", "HostConnection", "JobState", "Operation", "Outcome",
-        "PowerState", "SeenChangeKind", "SignIn",
+        "PlacementRuleKind", "PowerState", "SeenChangeKind", "SignIn",
         "StepState", "Via",
     }  # fmt: skip
 
@@ -76,6 +76,7 @@ def test_answers_are_as_described(estate, admin, schema):
     make.nic(estate.vm, "db-net", foreign_segment=estate.db)
     team = make.team(members=[admin.user])
     job = admin.submit(estate.vm).json()
+    make.placement_rule(estate.cluster, estate.vm, make.vm(host=estate.north))
     pages = {
         "/api/v1/vms/": "vms/", "/api/v1/vms/{id}/": f"vms/{estate.vm.pk}/",
         "/api/v1/vms/{vm}/snapshots/": f"vms/{estate.vm.pk}/snapshots/", "/api/v1/hosts/": "hosts/",
@@ -83,7 +84,8 @@ def test_answers_are_as_described(estate, admin, schema):
         "/api/v1/teams/{team}/members/": f"teams/{team.pk}/members/", "/api/v1/roles/": "roles/",
         "/api/v1/grants/": "grants/", "/api/v1/users/": "users/", "/api/v1/jobs/": "jobs/",
         "/api/v1/jobs/{id}/": f"jobs/{job['id']}/", "/api/v1/audit-events/": "audit-events/", "/api/v1/me/": "me/",
-        "/api/v1/": "",
+        "/api/v1/": "", "/api/v1/placement-rules/": "placement-rules/",
+        "/api/v1/clusters/{id}/rebalance-plan/": f"clusters/{estate.cluster.pk}/rebalance-plan/",
     }  # fmt: skip
     for path, address in pages.items():
         described = schema["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]

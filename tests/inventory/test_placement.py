@@ -13,9 +13,8 @@ from audit.models import AuditEvent
 from inventory.errors import InvalidInventoryRequest, InventoryConflict
 from inventory.models import Cluster, Host, PlacementRule
 from inventory.placement import Guest, Kind, Rule, objection, rules_of, sentence
-from inventory.services.hosts import host_delete
+from inventory.services.hosts import cluster_change, host_delete
 from inventory.services.placement import (
-    cluster_set_balancing,
     host_set_reserved,
     placement_rule_create,
     placement_rule_delete,
@@ -199,8 +198,8 @@ def test_the_only_host_of_a_rule_is_not_removed(cluster):
 def test_balancing_and_what_a_host_keeps_are_recorded_changes(cluster):
     operator = make.user_with(make.role_of("operate_host"), cluster)
     host = make.host(cluster=cluster)
-    cluster_set_balancing(actor=operator, cluster=cluster, to="advise")
-    cluster_set_balancing(actor=operator, cluster=cluster, to="advise")
+    cluster_change(actor=operator, cluster=cluster, balancing="advise")
+    cluster_change(actor=operator, cluster=cluster, balancing="advise")
     host_set_reserved(actor=operator, host=host, mib=2048)
     host_set_reserved(actor=operator, host=host, mib=2048)
     host.refresh_from_db()
@@ -212,7 +211,7 @@ def test_balancing_and_what_a_host_keeps_are_recorded_changes(cluster):
         (EventAction.HOST_CHANGED, {"reserved_mib": 0}, {"reserved_mib": 2048}),
     ]
     with pytest.raises(InvalidInventoryRequest):
-        cluster_set_balancing(actor=operator, cluster=cluster, to="wild")
+        cluster_change(actor=operator, cluster=cluster, balancing="wild")
     with pytest.raises(InvalidInventoryRequest):
         host_set_reserved(actor=operator, host=host, mib=host.memory_mib + 1)
     with pytest.raises(NotAllowed):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from access.gate import SYSTEM
 from inventory.models import ApprovalRule, Cluster, Host
-from inventory.services.placement import cluster_set_balancing
+from inventory.services.hosts import cluster_change
 from jobs.balancer import (
     COOL_DOWN,
     COOL_DOWN_AFTER_FAILURE,
@@ -65,7 +65,7 @@ def crowded(fleet: Fleet) -> Fleet:
 
 
 def set_to(mode: str) -> None:
-    cluster_set_balancing(actor=SYSTEM, cluster=Cluster.objects.get(), to=mode)
+    cluster_change(actor=SYSTEM, cluster=Cluster.objects.get(), balancing=mode)
 
 
 def look_again(ago: timedelta = EVERY) -> dict[str, int]:

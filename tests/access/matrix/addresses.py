@@ -35,6 +35,8 @@ _NOUNS = {
     "api:broken-glass-detail": "broken",
     "api:broken-glass-acknowledge": "broken",
     "auditors:search_forget": "search",
+    "placement-rule-new": "cluster",
+    "placement-rule-lift": "cluster",
 }
 #: What is filled in that is no object.
 _VERBS = {"job-control": "force-completion", "vm-power": "reboot"}

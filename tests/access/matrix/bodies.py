@@ -65,6 +65,10 @@ def _ask_page(side: Side, first: Side) -> dict[str, Any]:
     return {"role": key(make.role("night-shift")), "hours": "1", "reason": "a night shift"}
 
 
+def _rule(side: Side) -> dict[str, Any]:
+    return {"name": "a rule", "kind": "only_on", "segment": key(side.segment), "hosts": [key(side.host)]}
+
+
 def _membership(verb: str) -> Body:
     return lambda side, first: {verb: {"team": key(first.team), "user": key(side.user)}}
 
@@ -80,6 +84,11 @@ PAGES: dict[tuple[str, str], Body] = {
     ("host-drain", "POST"): _work(policy="gentle", unmovable="refuse"),
     ("host-activate", "POST"): _work(policy="gentle"),
     ("host-prove", "POST"): _work(),
+    ("host-reserve", "POST"): lambda side, _: {"reserved_mib": "1024"},
+    ("cluster-rebalance", "POST"): _work(policy="gentle"),
+    ("cluster-balancing", "POST"): lambda side, _: {"balancing": "advise"},
+    ("placement-rule-new", "POST"): lambda side, _: _rule(side),
+    ("placement-rule-lift", "POST"): lambda side, _: {"reason": "no longer"},
     ("vm-segment", "POST"): lambda side, _: {"segment": key(side.segment) or "", "reason": "to see"},
     ("host-new", "POST"): lambda side, _: {"name": "new", "uri": "sim://new/", "cluster": key(side.cluster)},
     ("segment-grant", "POST"): lambda side, first: {
@@ -113,7 +122,9 @@ PAGES: dict[tuple[str, str], Body] = {
 API: dict[tuple[str, str], Body] = {
     ("api:host-list", "POST"): lambda side, _: {"name": "new", "uri": "sim://new/", "cluster": key(side.cluster)},
     ("api:cluster-list", "POST"): lambda side, _: {"name": "new"},
-    ("api:cluster-detail", "PATCH"): lambda side, _: {"encrypted_migrations": True},
+    ("api:cluster-detail", "PATCH"): lambda side, _: {"encrypted_migrations": True, "balancing": "advise"},
+    ("api:host-detail", "PATCH"): lambda side, _: {"reserved_mib": 1024},
+    ("api:placement-rule-list", "POST"): lambda side, _: _rule(side) | {"cluster": key(side.cluster)},
     ("api:vm-detail", "PATCH"): lambda side, _: {"segment": None},
     ("api:vm-detail", "PATCH:into"): lambda side, _: {"segment": key(side.segment)},
     ("api:segment-list", "POST"): lambda side, _: {"name": "new"},
@@ -153,6 +164,10 @@ API: dict[tuple[str, str], Body] = {
     ("api:job-list", "POST:host.drain"): _on_host("host.drain"),
     ("api:job-list", "POST:host.activate"): _on_host("host.activate"),
     ("api:job-list", "POST:host.prove_paths"): _on_host("host.prove_paths"),
+    ("api:job-list", "POST:cluster.rebalance"): lambda side, _: {
+        "operation": "cluster.rebalance",
+        "target": {"cluster": key(side.cluster)},
+    },
     ("api:job-controls", "POST"): lambda side, _: {"verb": "force_completion"},
     ("api:job-list", "POST:vm.start"): _submit("vm.start"),
     ("api:job-list", "POST:vm.shutdown"): _submit("vm.shutdown"),

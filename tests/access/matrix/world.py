@@ -36,8 +36,8 @@ class Side:
 
     `second` is another VM beside `vm`, held by `job`, which waits for a worker. On `vm`: `done`, a job that is over and
     went ahead without approval (`broken`) as a part of `drain`, work on the host, and `waiting`, one that waits for it
-    (`approval`). `request` asks for access. `search`: ours is the auditor's, theirs is another one's, loose is shared
-    by them (`people.py` makes them).
+    (`approval`). `placement` is a placement rule of the cluster. `request` asks for
+    access. `search`: ours is the auditor's, theirs is another one's, loose is shared by them (`people.py` makes them).
     """
 
     name: str
@@ -55,6 +55,7 @@ class Side:
     broken: Any
     change: Any
     rule: Any
+    placement: Any
     request: Any
     step: Any
     sighting: Any
@@ -103,7 +104,7 @@ def _side(side: str) -> Side:
     """A segment on a cluster of its own, with a team that views it."""
     cluster = make.cluster(canary(side, "cluster"), shared_storage=True)
     host = make.host(canary(side, "host"), cluster=cluster)
-    make.host(f"{side}-spare", cluster=cluster)
+    spare = make.host(f"{side}-spare", cluster=cluster)
     segment = make.segment(canary(side, "segment"), networks=[f"{canary(side, 'segment')}-net"])
     segment.description = canary(side, "segment")
     segment.save()
@@ -115,6 +116,9 @@ def _side(side: str) -> Side:
         **_machines(side, segment, host, member),
         request=_request(side, member, segment=segment),
         rule=ApprovalRule.objects.create(segment=make.segment(f"{side}-ruled"), operation="vm.patch"),
+        placement=make.placement_rule(
+            cluster, kind="only_on", segment=segment, hosts=[host, spare], name=canary(side, "placement")
+        ),
         cluster=cluster,
         host=host,
         segment=segment,
@@ -136,6 +140,7 @@ def _loose(ours: Side) -> Side:
         **machines,
         request=_request("loose", person, vm=machines["vm"]),
         rule=ours.rule,
+        placement=ours.placement,
         cluster=ours.cluster,
         host=ours.host,
         segment=None,

@@ -1,0 +1,68 @@
+"""A real host with three guests, two of which burn its CPU, beside an empty one: advice, then the moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from inventory.models import VM, Cluster, Load
+from inventory.syncing import loads_read
+from jobs.models import Job, JobLock
+from jobs.services import job_submit
+from jobs.states import State
+from tests import factories as make
+from tests.lab.conftest import Site
+from tests.stack import until
+
+pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
+
+BURNERS = ("burner-a", "burner-b")
+#: What a burner is seen to use at least before anything is asked, in cores: beside others on a busy machine it gets no
+#: more than a share of one.
+BURNS = 0.35
+
+
+@pytest.fixture
+def crowd(site: Site) -> Iterator[list[VM]]:
+    """Three guests on host1; two of them write their memory without end, little of it, so that they can be moved."""
+    for name in BURNERS:
+        site.lab.add_guest(name, "writer", 1, rate=2000, size=2)
+    site.lab.reset_guest("small")
+    site.user = make.user_with("platform-operator")
+    yield [site.ready(name) for name in (*BURNERS, "small")]
+    for name in BURNERS:
+        site.lab.remove_guest(name)
+
+
+def rebalance(site: Site, mode: str) -> Job:
+    params = {"mode": mode, "policy": "pause-ok"}
+    return job_submit(actor=site.user, operation="cluster.rebalance", target=Cluster.objects.get(), params=params)
+
+
+def burns(site: Site) -> bool:
+    """Look once more; whether both were seen to burn."""
+    connection = site.on(site.hosts[0])
+    try:
+        loads_read(site.hosts[0], connection)
+    finally:
+        connection.close()
+    return Load.objects.filter(vm__name__in=BURNERS, cpu_cores__gte=BURNS).count() == len(BURNERS)
+
+
+def test_a_crowded_host_gives_a_guest_to_an_empty_one(site: Site, crowd: list[VM]) -> None:
+    until(lambda: burns(site), what="two guests that burn")
+    advice = site.ended(rebalance(site, "advise"))
+    assert advice.state == State.SUCCEEDED, (advice.error_message, advice.traceback)
+    assert advice.result["planned"] == 1, advice.result
+    assert all(site.runs_on(vm) == ["host1"] for vm in crowd)
+    job = site.ended(rebalance(site, "run"))
+    assert job.state == State.SUCCEEDED, (job.error_message, job.traceback, job.journal.get("left"))
+    assert (job.result["moved"], job.result["left"]) == (1, 0)
+    at = {vm.name: site.runs_on(vm) for vm in crowd}
+    assert sorted(at[name][0] for name in BURNERS) == ["host1", "host2"]
+    assert all(len(places) == 1 for places in at.values())
+    assert job.parts.get().result["downtime_ms"] > 0
+    assert job.result["reached"]["over_mean"]["CPU"] < job.result["before"]["over_mean"]["CPU"]
+    assert not JobLock.objects.exists()
+    site.record_is_whole()
