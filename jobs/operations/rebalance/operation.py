@@ -9,6 +9,7 @@ from access.actions import Action
 from access.gate import Actor
 from hypervisor.errors import HypervisorError
 from inventory.models import Cluster, Host
+from inventory.paths import may_share_storage
 from inventory.syncing import guests_read, host_facts_read, host_unreachable, loads_read
 from jobs.engine.context import JobContext
 from jobs.errors import CancelRequested, NotAdmitted, OperationFailed, RightWithdrawn
@@ -17,6 +18,7 @@ from jobs.operations.hosts.asking import hosts_object
 from jobs.operations.hosts.drain import vms_words
 from jobs.operations.hosts.parts import Parts
 from jobs.operations.hosts.survey import Obstacle
+from jobs.operations.migrate.policies import policy_wish
 from jobs.operations.migrate.surroundings import MIGRATE
 from jobs.operations.params import choice, integer, only
 from jobs.operations.rebalance.carrying import GROUNDS, Carrying
@@ -44,15 +46,15 @@ class Rebalance(Operation):
         return {
             "mode": choice(params, "mode", ("advise", "run"), default="advise"),
             "most_moves": integer(params, "most_moves", default=MOST_MOVES, low=1, high=200),
-            "policy": choice(params, "policy", ("gentle", "assured", "pause-ok"), default="gentle"),
+            "policy": policy_wish(params),
             "bandwidth_mib": integer(params, "bandwidth_mib", default=0, low=0, high=1_000_000),
         }
 
     def admit(self, actor: Actor, target: Cluster, params: dict[str, Any]) -> None:
-        active = Host.objects.taking_vms().filter(cluster=target)
-        if active.count() < 2:
+        active = Host.objects.taking_vms().filter(cluster=target).select_related("cluster")
+        if len(active) < 2:
             raise NotAdmitted("too_few_hosts", f"{target} has not two hosts that answer and take VMs.")
-        if not target.shared_storage:
+        if not any(may_share_storage(host) for host in active):
             raise NotAdmitted(
                 "storage_not_shared", f"The cluster {target} has no shared storage; no VM can be moved in it."
             )

@@ -16,6 +16,7 @@ from access.actions import Action
 from access.gate import Actor, System
 from inventory.loads import FORGOTTEN_AFTER
 from inventory.models import VM, Cluster, Host
+from inventory.paths import may_share_storage
 from inventory.placement import Kind, rules_of
 from inventory.placement import Rule as PlacementRule
 from jobs.balancing.estate import Apart, Estate, Floats, NeverBeside, OnlyOn, Rule, Together
@@ -143,10 +144,11 @@ def _movable(actor: Actor, cluster: Cluster, vms: Collection[VM]) -> Any:
         theirs = theirs.exclude(segment__approval_rules__operation__in=BOUND_BY)
     else:
         theirs = theirs.visible_to(actor, Action.MIGRATE)
-    may = set(theirs.values_list("pk", flat=True)) if cluster.shared_storage else set()
+    sharing = [host.pk for host in Host.objects.filter(cluster=cluster) if may_share_storage(host)]
+    may = set(theirs.filter(host__in=sharing).values_list("pk", flat=True))
     busy = set(Job.objects.active().filter(vm__in=keys).values_list("vm", flat=True))
     return np.array(
-        [vm.pk in may and vm.pk not in busy and vm.is_running and not vm.is_split for vm in vms], dtype=bool
+        [vm.pk in may and vm.pk not in busy and vm.is_running and not vm.why_stopped for vm in vms], dtype=bool
     )
 
 

@@ -20,8 +20,7 @@ class RebalanceForm(OperationForm):
 
     policy = forms.ChoiceField(
         label="How far each migration may go for its end",
-        choices=[(value, label) for value, label, _ in POLICIES],
-        initial="gentle",
+        choices=[("", "As each VM's own policy says"), *((value, label) for value, label, _ in POLICIES)],
         required=False,
     )
     most_moves = forms.IntegerField(
