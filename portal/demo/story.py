@@ -111,6 +111,9 @@ class Story:
         ada = self.people["ada"]
         before = {snapshot["name"] for snapshot in ada.get(f"vms/{self._ledger}/snapshots/")["results"]}
         home = ada.get(f"vms/{self._ledger}/")["host"]["name"]
+        address = next(guest["address"] for guest in self.lab["guests"] if guest["name"] == "acct-ledger")
+        asked = ada.call("PUT", f"vms/{self._ledger}/migration/", {"policy": "gentle", "address": address})
+        self.check(asked.status == 200, f"it is to be moved gently, and listened to at {address} meanwhile")
         job = ada.job("vm.migrate", self._ledger)
         self._ended(job, "succeeded")
         result = job["result"]
@@ -122,6 +125,10 @@ class Story:
         self.check(
             isinstance(downtime, int) and downtime > 0,
             f"measured downtime {downtime} ms, {result.get('seconds')} s in all",
+        )
+        between, outside = result.get("downtime_event_gap_ms"), result.get("downtime_outside_ms")
+        self.check(
+            isinstance(outside, int), f"{between} ms between the hosts' events, {outside} ms of silence on its network"
         )
         now = ada.get(f"vms/{self._ledger}/")["host"]["name"]
         self.check(now == result.get("destination") != home, f"the ledger runs on {now}")
