@@ -55,7 +55,10 @@ def job_submit(
         raise InvalidRequest(f"{kind.name} works on a {kind.target_kind}.", field="target")
     gate.authorise(actor, kind.action, target)
     cleaned = kind.clean(params or {})
-    kind.admit(actor, target, cleaned) if parent is None else kind.admit_part(actor, target, cleaned, parent)
+    if parent is None:
+        kind.admit(actor, target, cleaned)
+    else:
+        kind.admit_part(actor, target, cleaned, parent)
     extent = kind.extent(actor, target, cleaned)
     must_ask = _must_ask(actor, Work(kind, target, cleaned, extent), parent)
     waits = must_ask and not alone

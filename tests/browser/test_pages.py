@@ -10,8 +10,9 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from inventory.models import VM
-from jobs.models import Control, Curve, Job, Step
+from inventory.models import VM, Cluster, Load
+from jobs.models import Control, Curve, Job, Look, Step
+from jobs.operations.rebalance.proposal import propose, written
 from jobs.states import State
 from tests import factories as make
 from tests.browser.conftest import Visitor
@@ -100,6 +101,25 @@ def work_on_hosts(host: Any, other: Any, vm: Any, busy: Any, live: Any, person: 
     return drain, preview
 
 
+def work_on_clusters(cluster: Any, hosts: list[Any], segment: Any, person: Any) -> tuple[Any, Any]:
+    """Advice for a cluster of which one host is used much more than the others, and rules of which one is broken."""
+    now = timezone.now()
+    crowd = [make.vm(f"ledger-batch-{number}", segment=segment, host=hosts[0]) for number in range(4)]
+    for vm in crowd:
+        Load.objects.create(vm=vm, host=hosts[0], cpu_time_ns=0, observed_at=now, since=now, cpu_cores=3.5)
+    make.placement_rule(cluster, crowd[0], crowd[1], name="batch pair")
+    placement = make.placement_rule(cluster, kind="only_on", segment=segment, hosts=hosts, name="ledger hosts")
+    Cluster.objects.filter(pk=cluster.pk).update(balancing="advise")
+    found = propose(person, cluster)
+    Look.objects.create(cluster=cluster, looked_at=now, planned=len(found.moves), verdict=found.verdict)
+    advice = Job.objects.create(
+        operation="cluster.rebalance", cluster=cluster, target_name=cluster.name, requested_by=person,
+        requester_name="otto", state=State.SUCCEEDED, started_at=now, finished_at=now, percent=100,
+        params={"mode": "advise", "most_moves": 20}, result=found.figures, journal={"plan": written(found)},
+    )  # fmt: skip
+    return advice, placement
+
+
 @pytest.fixture
 def estate(transactional_db: None) -> dict[str, Any]:
     """An estate with something of everything on its pages."""
@@ -127,8 +147,10 @@ def estate(transactional_db: None) -> dict[str, Any]:
     busy = make.vm("ledger-busy", segment=ledger, host=north)
     live, done, patch = three_jobs(vm, busy, person)
     drain, preview = work_on_hosts(north, south, vm, busy, live, person)
+    advice, placement = work_on_clusters(cluster, [north, south], ledger, person)
     return {
-        "drain": drain, "preview": preview, "resting": make.host("resting-1", availability="maintenance"),
+        "drain": drain, "preview": preview, "advice": advice,
+        "placement": placement, "resting": make.host("resting-1", availability="maintenance"),
         "vm": vm, "stray": stray, "busy": busy, "live": live, "done": done, "patch": patch,
         "host": north, "segment": ledger, "team": team,
     }  # fmt: skip
@@ -182,8 +204,11 @@ def addresses(estate: dict[str, Any]) -> list[str]:
     ]
 
 
+OF_CLUSTERS = ("cluster-detail", "cluster-rebalance", "cluster-balancing", "placement-rule-new")
+
+
 def addresses_of_work(estate: dict[str, Any]) -> list[str]:
-    """The pages of migrations and of work on hosts."""
+    """The pages of migrations, and of work on hosts and clusters."""
     return [
         reverse("job-detail", args=[estate["drain"].pk]),
         reverse("job-detail", args=[estate["preview"].pk]),
@@ -191,6 +216,10 @@ def addresses_of_work(estate: dict[str, Any]) -> list[str]:
         reverse("job-control", args=[estate["live"].pk, "set-bandwidth"]),
         reverse("host-drain", args=[estate["host"].pk]),
         reverse("host-activate", args=[estate["resting"].pk]),
+        reverse("host-reserve", args=[estate["host"].pk]),
+        reverse("job-detail", args=[estate["advice"].pk]),
+        *(reverse(name, args=[estate["host"].cluster.pk]) for name in OF_CLUSTERS),
+        reverse("placement-rule-lift", args=[estate["host"].cluster.pk, estate["placement"].pk]),
     ]
 
 
