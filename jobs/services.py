@@ -55,10 +55,7 @@ def job_submit(
         raise InvalidRequest(f"{kind.name} works on a {kind.target_kind}.", field="target")
     gate.authorise(actor, kind.action, target)
     cleaned = kind.clean(params or {})
-    if parent is None:
-        kind.admit(actor, target, cleaned)
-    else:
-        kind.admit_part(actor, target, cleaned, parent)
+    _admit(actor, kind, target, cleaned, parent)
     extent = kind.extent(actor, target, cleaned)
     must_ask = _must_ask(actor, Work(kind, target, cleaned, extent), parent)
     waits = must_ask and not alone
@@ -78,6 +75,14 @@ def job_submit(
     if not waits:
         nudge_on_commit(job)
     return job
+
+
+def _admit(actor: Actor, kind: Operation, target: Any, params: dict[str, Any], parent: Job | None) -> None:
+    """Refuse what is known to speak against it. Raises NotAdmitted, NotAllowed, NotVisible."""
+    if parent is None:
+        kind.admit(actor, target, params)
+    else:
+        kind.admit_part(actor, target, params, parent)
 
 
 def _must_ask(actor: Actor, work: Work, parent: Job | None) -> bool:
