@@ -55,8 +55,7 @@ def job_submit(
         raise InvalidRequest(f"{kind.name} works on a {kind.target_kind}.", field="target")
     gate.authorise(actor, kind.action, target)
     cleaned = kind.clean(params or {})
-    _refuse_stopped(target)
-    kind.admit(actor, target, cleaned) if parent is None else kind.admit_part(actor, target, cleaned, parent)
+    _admit(actor, kind, target, cleaned, parent)
     extent = kind.extent(actor, target, cleaned)
     must_ask = _must_ask(actor, Work(kind, target, cleaned, extent), parent)
     waits = must_ask and not alone
@@ -78,11 +77,17 @@ def job_submit(
     return job
 
 
-def _refuse_stopped(target: Any) -> None:
-    """Nothing is begun on a VM that two hosts ran at once. Raises NotAdmitted."""
+def _admit(actor: Actor, kind: Operation, target: Any, params: dict[str, Any], parent: Job | None) -> None:
+    """Refuse what is known to speak against it; nothing is begun on a VM that two hosts ran at once. Raises NotAdmitted,
+    NotAllowed, NotVisible.
+    """
     why = target.why_stopped if isinstance(target, VM) else ""
     if why:
         raise NotAdmitted("split_brain", why)
+    if parent is None:
+        kind.admit(actor, target, params)
+    else:
+        kind.admit_part(actor, target, params, parent)
 
 
 def _must_ask(actor: Actor, work: Work, parent: Job | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,93 +10,15 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from inventory.models import VM
-from jobs.models import Control, Curve, Job, Step
+from jobs.models import Job
 from jobs.states import State
 from tests import factories as make
 from tests.browser.conftest import Visitor
+from tests.browser.work import three_jobs, work_on_clusters, work_on_hosts
 
 pytestmark = pytest.mark.browser
 
 PASSWORD = "correct horse battery"
-
-
-def two_steps(job: Any) -> None:
-    """A step that went well and one that failed, with much to tell."""
-    now = timezone.now()
-    for position, state in enumerate((Step.State.DONE, Step.State.FAILED)):
-        Step.objects.create(
-            job=job,
-            position=position,
-            phase="execute",
-            name=f"step-{position}",
-            title="Migrate",
-            state=state,
-            detail="found " * (1 + 60 * position),
-            started_at=now,
-            finished_at=now,
-        )
-
-
-def three_jobs(vm: Any, busy: Any, person: Any) -> tuple[Any, Any, Any]:
-    """A migration that runs, one that is done, and a patch that was rolled back."""
-    now = timezone.now()
-    progress = {"phase": "warm-up", "remaining_bytes": 2**30, "total_bytes": 2**32, "bps": 2**26, "dirty_bps": 2**27}
-    live = make.job(
-        busy,
-        by=person,
-        operation="vm.migrate",
-        state=State.RUNNING,
-        started_at=now,
-        phase="warm-up",
-        percent=60,
-        progress=progress | {"iteration": 3, "throttle_percent": 20, "downtime_limit_ms": 300},
-    )
-    result = {"source": "north-1", "destination": "south-1", "seconds": 7.4, "downtime_ms": 142, "iterations": 3}
-    done = make.job(
-        vm,
-        by=person,
-        operation="vm.migrate",
-        state=State.SUCCEEDED,
-        started_at=now - timedelta(minutes=2),
-        finished_at=now,
-        percent=100,
-        result=result | {"downtime_source": "hypervisor", "post_copy": False, "phases": []},
-    )
-    two_steps(done)
-    packages = [{"package": "ledgerd", "old": "2.3.0-1", "new": "2.3.1-1"}]
-    patch = make.job(
-        vm,
-        by=person,
-        operation="vm.patch",
-        state=State.FAILED,
-        finished_at=now,
-        error_code="unhealthy_after_patch",
-        error_message="Units have failed.",
-        result={"packages": packages, "snapshot": "patch-1", "rolled_back": True, "reboot_required": True},
-    )
-    return live, done, patch
-
-
-def work_on_hosts(host: Any, other: Any, vm: Any, busy: Any, live: Any, person: Any) -> tuple[Any, Any]:
-    """A drain that waits for one part and has left one VM, and a preview of a migration; the live one has a course."""
-    rows = [[second, (9 - second) * 2**28, 2**26, 2**25 * (1 + second % 3), 300, 0] for second in range(9)]
-    Curve.objects.create(job=live, points=rows)
-    Control.objects.create(job=live, verb=Control.Verb.SET_BANDWIDTH, value=200, requester_name="otto")
-    extent = {str(one.pk): one.segment_id for one in (vm, busy)}
-    drain = Job.objects.create(
-        operation="host.drain", host=host, target_name=host.name, requested_by=person, requester_name="otto",
-        state=State.WAITING, started_at=timezone.now(), phase="draining", progress={"moved": 1, "to_go": 2},
-        journal={"extent": extent, "left": {str(vm.pk): ["device_tied", "A card of it cannot leave the host."]}},
-    )  # fmt: skip
-    Job.objects.filter(pk=live.pk).update(
-        parent=drain, params={"destination": other.pk, "destination_name": other.name, "policy": "assured"}
-    )
-    result = {"source": "north-1", "destination": "south-1", "would_begin": True, "refused": [], "snapshots": 2}
-    preview = make.job(
-        vm, by=person, operation="vm.migrate_preview", state=State.SUCCEEDED, finished_at=timezone.now(),
-        result=result | {"ends": False, "sentence": "The guest writes more than the link carries."},
-    )  # fmt: skip
-    return drain, preview
 
 
 @pytest.fixture
@@ -127,8 +48,10 @@ def estate(transactional_db: None) -> dict[str, Any]:
     busy = make.vm("ledger-busy", segment=ledger, host=north)
     live, done, patch = three_jobs(vm, busy, person)
     drain, preview = work_on_hosts(north, south, vm, busy, live, person)
+    advice, placement = work_on_clusters(cluster, [north, south], ledger, person)
     return {
-        "drain": drain, "preview": preview, "resting": make.host("resting-1", availability="maintenance"),
+        "drain": drain, "preview": preview, "advice": advice,
+        "placement": placement, "resting": make.host("resting-1", availability="maintenance"),
         "vm": vm, "stray": stray, "busy": busy, "live": live, "done": done, "patch": patch,
         "host": north, "segment": ledger, "team": team,
     }  # fmt: skip
@@ -184,8 +107,11 @@ def addresses(estate: dict[str, Any]) -> list[str]:
     ]
 
 
+OF_CLUSTERS = ("cluster-detail", "cluster-rebalance", "cluster-balancing", "placement-rule-new")
+
+
 def addresses_of_work(estate: dict[str, Any]) -> list[str]:
-    """The pages of migrations and of work on hosts."""
+    """The pages of migrations, and of work on hosts and clusters."""
     return [
         reverse("job-detail", args=[estate["drain"].pk]),
         reverse("job-detail", args=[estate["preview"].pk]),
@@ -194,6 +120,10 @@ def addresses_of_work(estate: dict[str, Any]) -> list[str]:
         reverse("host-drain", args=[estate["host"].pk]),
         reverse("host-activate", args=[estate["resting"].pk]),
         reverse("host-prove", args=[estate["host"].pk]),
+        reverse("host-reserve", args=[estate["host"].pk]),
+        reverse("job-detail", args=[estate["advice"].pk]),
+        *(reverse(name, args=[estate["host"].cluster.pk]) for name in OF_CLUSTERS),
+        reverse("placement-rule-lift", args=[estate["host"].cluster.pk, estate["placement"].pk]),
     ]
 
 

@@ -16,7 +16,8 @@ from tests.mutants.code import Place, action_named, alternatives, call, called, 
 
 #: Calls that refuse by raising, and whose answer nobody uses.
 CHECKS = frozenset({
-    "authorise", "authorise_decision", "admit", "rights", "check_rights", "check_permissions", "enforce_csrf",
+    "authorise", "authorise_decision", "admit", "admit_part", "rights", "check_rights", "check_permissions",
+    "enforce_csrf",
     "refuse_more_than_held", "refuse_other_than_approved", "break_glass", "_authorise_membership",
     "_refuse_longer_than_held", "_refuse_decided", "_refuse_scope",
 })  # fmt: skip

@@ -61,6 +61,12 @@ EXPECTED = {
     "host-drain": (404, 404, 403, 404, 200, 403),
     "host-activate": (404, 404, 403, 404, 200, 403),
     "host-prove": (404, 404, 403, 404, 200, 403),
+    "host-reserve": (404, 404, 403, 404, 200, 403),
+    "cluster-detail": (404, 404, 200, 404, 200, 200),
+    "cluster-rebalance": (404, 404, 403, 404, 200, 403),
+    "cluster-balancing": (404, 404, 403, 404, 200, 403),
+    "placement-rule-new": (404, 404, 403, 404, 200, 403),
+    "placement-rule-lift": (404, 404, 403, 404, 200, 403),
     "host-read": (405, 405, 405, 405, 405, 405),
     "segment-list": (200, 200, 200, 200, 200, 200),
     "segment-detail": (404, 200, 200, 200, 200, 200),
@@ -91,7 +97,12 @@ def addresses(estate: Estate) -> dict[str, str]:
     job = make.job(estate.vm, by=member, state=State.QUEUED)
     make.changed_definition(estate.vm).save()
     asked = make.access_request(member, "operator", estate.ledger)
+    rule = make.placement_rule(
+        estate.cluster, kind="only_on", segment=estate.ledger, hosts=[estate.north, estate.south]
+    )
     arguments: dict[str, list[Any]] = {
+        "placement-rule-new": [estate.cluster.pk],
+        "placement-rule-lift": [estate.cluster.pk, rule.pk],
         "vm-revert": [estate.vm.pk, estate.later.pk],
         "vm-snapshot-delete": [estate.vm.pk, estate.later.pk],
         "broken-glass-acknowledge": [BrokenGlass.objects.create(job=job, reason="a fire").pk],
@@ -107,6 +118,7 @@ def addresses(estate: Estate) -> dict[str, str]:
         "vm": estate.vm.pk,
         "job": job.pk,
         "host": estate.north.pk,
+        "cluster": estate.cluster.pk,
         "segment": estate.ledger.pk,
         "team": estate.team.pk,
     }
@@ -148,6 +160,8 @@ def test_no_page_names_what_is_not_seen(
 ) -> None:
     make.nic(estate.vm, "payroll-net", foreign_segment=estate.payroll)
     make.job(estate.foreign, by=make.user("pia"), operation="vm.reboot")
+    make.placement_rule(estate.cluster, estate.foreign, make.vm("payroll-secret-2", host=estate.south), name="pair")
+    make.placement_rule(estate.cluster, kind="only_on", segment=estate.payroll, hosts=[estate.south], name="south only")
     client: Client = request.getfixturevalue(person)
     for name in EXPECTED:
         answer = client.get(addresses[name])

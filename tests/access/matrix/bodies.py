@@ -87,7 +87,7 @@ PAGES: dict[tuple[str, str], Body] = {
     ("host-reserve", "POST"): lambda side, _: {"reserved_mib": "1024"},
     ("cluster-rebalance", "POST"): _work(policy="gentle"),
     ("cluster-balancing", "POST"): lambda side, _: {"balancing": "advise"},
-    ("placement-rule-new", "POST"): lambda side, _: _rule(side),
+    ("placement-rule-new", "POST"): lambda side, _: _rule(side) | {"hosts": key(side.host)},
     ("placement-rule-lift", "POST"): lambda side, _: {"reason": "no longer"},
     ("vm-segment", "POST"): lambda side, _: {"segment": key(side.segment) or "", "reason": "to see"},
     ("host-new", "POST"): lambda side, _: {"name": "new", "uri": "sim://new/", "cluster": key(side.cluster)},
@@ -124,7 +124,13 @@ API: dict[tuple[str, str], Body] = {
     ("api:cluster-list", "POST"): lambda side, _: {"name": "new"},
     ("api:cluster-detail", "PATCH"): lambda side, _: {"encrypted_migrations": True, "balancing": "advise"},
     ("api:host-detail", "PATCH"): lambda side, _: {"reserved_mib": 1024},
-    ("api:placement-rule-list", "POST"): lambda side, _: _rule(side) | {"cluster": key(side.cluster)},
+    # About nothing: who is let through is told so.
+    ("api:placement-rule-list", "POST"): lambda side, _: {
+        "name": "a rule",
+        "kind": "apart",
+        "cluster": key(side.cluster),
+    },
+    ("api:placement-rule-list", "POST:rule"): lambda side, _: _rule(side) | {"cluster": key(side.cluster)},
     ("api:vm-detail", "PATCH"): lambda side, _: {"segment": None},
     ("api:vm-detail", "PATCH:into"): lambda side, _: {"segment": key(side.segment)},
     ("api:segment-list", "POST"): lambda side, _: {"name": "new"},
