@@ -178,8 +178,10 @@ NEVER = libvirt.VIR_MIGRATE_TUNNELLED | libvirt.VIR_MIGRATE_NON_SHARED_DISK | li
 
 
 def test_every_combination_of_migration_flags() -> None:
-    for persistent, converge, postcopy, unsafe in itertools.product([True, False], repeat=4):
-        spec = MigrationSpec(persistent=persistent, auto_converge=converge, allow_postcopy=postcopy, unsafe=unsafe)
+    for persistent, converge, postcopy, unsafe, resume in itertools.product([True, False], repeat=5):
+        spec = MigrationSpec(
+            persistent=persistent, auto_converge=converge, allow_postcopy=postcopy, unsafe=unsafe, resume=resume
+        )
         flags = migration_flags(spec)
         assert flags & ALWAYS == ALWAYS
         assert not flags & NEVER
@@ -188,3 +190,4 @@ def test_every_combination_of_migration_flags() -> None:
         assert bool(flags & libvirt.VIR_MIGRATE_AUTO_CONVERGE) is converge
         assert bool(flags & libvirt.VIR_MIGRATE_POSTCOPY) is postcopy
         assert bool(flags & libvirt.VIR_MIGRATE_UNSAFE) is unsafe
+        assert bool(flags & libvirt.VIR_MIGRATE_POSTCOPY_RESUME) is resume
