@@ -15,9 +15,9 @@ from django.utils import timezone
 from audit.events import EventAction
 from audit.models import AuditEvent
 from hypervisor.connect import connect
-from hypervisor.errors import GuestNotFound
+from hypervisor.errors import GuestNotFound, HypervisorError
+from hypervisor.simulated_driver import accidents, faults
 from hypervisor.simulated_driver import estate as simulated
-from hypervisor.simulated_driver import faults
 from hypervisor.simulated_driver.driver import SimulatedHypervisor as Simulated
 from hypervisor.simulated_driver.faults import Fault
 from hypervisor.types import PowerState, StateReason
@@ -218,3 +218,14 @@ def test_a_worker_that_slept_through_its_lease_makes_no_call(estate, monkeypatch
     job = estate.run(again(job))
     assert (job.state, job.error_code) == (State.FAILED, "migration_failed")
     assert on(estate, "left").guest_definition(str(estate.vm.uuid)).operation_id == ""
+
+
+def test_a_guest_that_dies_while_it_is_verified_is_said_to_have_stopped(estate, monkeypatch):
+    def dies(host, uuid):
+        accidents.crash_guest("right", uuid)
+        raise HypervisorError("Unable to read from monitor: Connection reset by peer.")
+
+    monkeypatch.setattr(Simulated, "disk_errors", dies)
+    job = estate.do("vm.migrate")
+    assert (job.state, job.error_code) == (State.FAILED, "guest_stopped")
+    assert says(estate, "right")[0] is OFF
