@@ -23,7 +23,6 @@ class Fault(StrEnum):
     DESTINATION_QEMU_KILLED = "destination_qemu_killed"
     SOURCE_CUT = "source_cut"  # off all networks
     DESTINATION_CUT = "destination_cut"
-    STREAM_BROKEN = "stream_broken"  # the copy's own connection, in post-copy: both halves stay
 
 
 class Moment(StrEnum):
@@ -91,8 +90,6 @@ def makes_sense(fault: Fault, moment: Moment) -> bool:
     """Whether there is something to strike: a process that is there, and the job's own."""
     if fault is Fault.SOURCE_QEMU_KILLED:
         return moment not in _AFTER_THE_CALL
-    if fault is Fault.STREAM_BROKEN:
-        return moment in _IN_POST_COPY
     if fault is Fault.DESTINATION_QEMU_KILLED:
         return moment not in _BEFORE_THE_CALL
     return True
@@ -105,11 +102,8 @@ CELLS = tuple((fault, moment) for fault in Fault for moment in Moment if makes_s
 def round_of(seed: int, number: int) -> Round:
     """The round of that number. All cells come by, in an order that the seed decides, before one comes again."""
     turn, place = divmod(number, len(CELLS))
-    order = [cell for cell in CELLS if cell[0] is not Fault.STREAM_BROKEN]
+    order = list(CELLS)
     random.Random(f"{seed}/order/{turn}").shuffle(order)  # noqa: S311 - no secret
-    order += [
-        cell for cell in CELLS if cell[0] is Fault.STREAM_BROKEN
-    ]  # came later; earlier rounds stay what they were
     fault, moment = order[place]
     chance = random.Random(f"{seed}/{number}")  # noqa: S311
     return drawn(number, fault, moment, chance)
@@ -148,7 +142,7 @@ def _bandwidth(moment: Moment, chance: random.Random) -> int:
 def _hold(fault: Fault, chance: random.Random) -> float:
     if fault is Fault.WORKER_STOPPED:
         return _PAST_THE_LEASE
-    if fault in _WORKER or fault in (Fault.SOURCE_QEMU_KILLED, Fault.DESTINATION_QEMU_KILLED, Fault.STREAM_BROKEN):
+    if fault in _WORKER or fault in (Fault.SOURCE_QEMU_KILLED, Fault.DESTINATION_QEMU_KILLED):
         return 0.0
     if fault not in (Fault.SOURCE_DAEMON_KILLED, Fault.DESTINATION_DAEMON_KILLED) and chance.randrange(_ONE_IN) == 0:
         return chance.choice(_PAST_KEEPALIVE)

@@ -7,11 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import libvirt
-
 from bench.crash.ground import WORKERS, Ground
 from bench.crash.rounds import Fault, Round
-from bench.crash.watching import open_local
 from lab.shell import LabError
 
 
@@ -38,8 +35,6 @@ def strike(ground: Ground, plan: Round, job: Any) -> str:
         case Fault.SOURCE_CUT | Fault.DESTINATION_CUT:
             lab.link_down(where)
             return f"the cables of {where}"
-        case Fault.STREAM_BROKEN:
-            return _break_stream(ground, plan)
 
 
 def heal(ground: Ground, plan: Round) -> None:
@@ -54,7 +49,7 @@ def heal(ground: Ground, plan: Round) -> None:
             for name in WORKERS:
                 ground.stack.kill(name, signal.SIGCONT)
             return
-        case Fault.SOURCE_QEMU_KILLED | Fault.DESTINATION_QEMU_KILLED | Fault.STREAM_BROKEN:
+        case Fault.SOURCE_QEMU_KILLED | Fault.DESTINATION_QEMU_KILLED:
             return
         case Fault.SOURCE_DAEMON_KILLED | Fault.DESTINATION_DAEMON_KILLED:
             undo = lambda: lab.restart_daemon(where)  # noqa: E731
@@ -64,18 +59,6 @@ def heal(ground: Ground, plan: Round) -> None:
             undo = lambda: lab.link_up(where)  # noqa: E731
     with suppress(LabError):  # it is mended again after the round
         undo()
-
-
-def _break_stream(ground: Ground, plan: Round) -> str:
-    """Let the source's QEMU break off its post-copy, as it does when the connection fails under it."""
-    handle = open_local(ground.hosts[plan.source])
-    try:
-        handle.lookupByUUIDString(ground.uuid).abortJobFlags(libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY)
-    except libvirt.libvirtError:
-        return ""  # it was over
-    finally:
-        handle.close()
-    return "the stream"
 
 
 def _where(plan: Round) -> str:

@@ -25,7 +25,7 @@ from jobs import sweeper
 from jobs.controls import control_ask
 from jobs.engine.context import JobContext
 from jobs.models import Job, JobLock
-from jobs.operations.migrate import obeying, reconnecting, settle
+from jobs.operations.migrate import monitor, obeying, reconnecting, settle
 from jobs.operations.migrate import operation as migrate
 from jobs.operations.migrate.reconnecting import can_resume
 from jobs.states import State
@@ -229,3 +229,22 @@ def test_a_guest_that_dies_while_it_is_verified_is_said_to_have_stopped(estate, 
     job = estate.do("vm.migrate")
     assert (job.state, job.error_code) == (State.FAILED, "guest_stopped")
     assert says(estate, "right")[0] is OFF
+
+
+def test_a_call_that_does_not_come_back_is_not_waited_for(estate, monkeypatch):
+    """Seen of a destination whose QEMU hung: its daemon never told the source how it had ended."""
+    monkeypatch.setenv("SLIPWAY_SIM_SPEED", "5")  # long enough for a look at it
+    monkeypatch.setattr(monitor, "CALL_COMES_BACK_WITHIN", 0.3)
+    over, migrated = threading.Event(), Simulated.migrate
+
+    def hangs(host, uuid, destination, spec):
+        migrated(host, uuid, destination, spec)
+        over.wait(60)
+
+    monkeypatch.setattr(Simulated, "migrate", hangs)
+    try:
+        job = estate.do("vm.migrate")
+    finally:
+        over.set()
+    assert job.state == State.SUCCEEDED, job.error_message
+    assert says(estate, "right") == (RUNNING, StateReason.MIGRATED)

@@ -19,7 +19,6 @@ ROUNDS = (
     (Fault.SOURCE_DAEMON_KILLED, Moment.COPIED),
     (Fault.DESTINATION_DAEMON_KILLED, Moment.PREPARING),
     (Fault.SOURCE_QEMU_KILLED, Moment.IN_POST_COPY),
-    (Fault.STREAM_BROKEN, Moment.IN_POST_COPY),
     (Fault.DESTINATION_CUT, Moment.STOP_AND_COPY),
 )
 #: A moment that is short may be missed; then it is tried again.

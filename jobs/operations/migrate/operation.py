@@ -282,7 +282,7 @@ def _measure(context: JobContext, monitor: Monitor, source: Host, destination: H
         hypervisor_total_ms=done.elapsed_ms if done else None,
         link_bps=_link_bps(context, monitor, done),
         iterations=done.iteration if done and done.iteration else monitor.last.iteration,
-        post_copy=trace.postcopy is not None,
+        post_copy=trace.postcopy is not None or bool(context.job.journal.get("post_copy")),
         phases=trace.phases(),
     )
 
