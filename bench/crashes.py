@@ -10,9 +10,11 @@ Every round is determined by the seed and its number (`bench.crash.rounds`), and
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -38,6 +40,8 @@ def command(arguments: Sequence[str]) -> None:
     chosen = parser.parse_args(arguments)
     path = ROOT / "var" / "bench" / f"crashes-{chosen.seed}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
+    _alone(path)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the lab and the processes are ended
     rows = _written(path)
     with _ground(f"crashes-{chosen.seed}") as ground:
         from bench.crash.history import FINAL
@@ -62,6 +66,15 @@ def command(arguments: Sequence[str]) -> None:
     if sum(row["counts"] for row in rows) < chosen.runs:
         os.execv(sys.executable, [sys.executable, "-m", "bench", "crashes", *arguments])  # noqa: S606 - ourselves
     _report(rows, chosen.seed)
+
+
+def _alone(path: Path) -> None:
+    """Two runs of one seed would share a lab. Raises SystemExit."""
+    lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"Another run plays the rounds of {path.stem}.")
 
 
 def _written(path: Path) -> list[dict[str, Any]]:

@@ -78,8 +78,8 @@ def job_submit(
 
 
 def _admit(actor: Actor, kind: Operation, target: Any, params: dict[str, Any], parent: Job | None) -> None:
-    """Refuse what is known to speak against it; nothing is begun on a VM that two hosts ran at once. Raises NotAdmitted,
-    NotAllowed, NotVisible.
+    """Refuse what is known to speak against it; nothing is begun on a VM that two hosts ran at once. Raises
+    NotAdmitted, NotAllowed, NotVisible.
     """
     why = target.why_stopped if isinstance(target, VM) else ""
     if why:

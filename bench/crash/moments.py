@@ -8,7 +8,7 @@ from typing import Any
 
 import libvirt
 
-from bench.crash.history import FINAL
+from bench.crash.history import FINAL, RUNNING
 from bench.crash.rounds import Moment, Round
 from bench.crash.watching import LOOK_CLOSELY, LOOK_EVERY, Watch
 
@@ -18,8 +18,8 @@ _ASK_EVERY = 0.005
 _PAUSED_REASONS = {
     Moment.STOP_AND_COPY: libvirt.VIR_DOMAIN_PAUSED_MIGRATION,
     Moment.POST_COPY: libvirt.VIR_DOMAIN_PAUSED_POSTCOPY,
-    Moment.IN_POST_COPY: libvirt.VIR_DOMAIN_PAUSED_POSTCOPY,
 }
+_SHORT = frozenset({*_PAUSED_REASONS, Moment.IN_POST_COPY})
 
 
 def wait_for_moment(job: Any, plan: Round, watch: Watch, at_warm_up: Callable[[], None]) -> bool:
@@ -30,7 +30,7 @@ def wait_for_moment(job: Any, plan: Round, watch: Watch, at_warm_up: Callable[[]
 
     deadline = time.monotonic() + PATIENCE
     asked_for = False
-    watch.every = LOOK_CLOSELY if plan.moment in _PAUSED_REASONS else LOOK_EVERY
+    watch.every = LOOK_CLOSELY if plan.moment in _SHORT else LOOK_EVERY
     try:
         while time.monotonic() < deadline:
             facts = Job.objects.values("state", "phase", "percent", "progress").get(pk=job.pk)
@@ -54,6 +54,9 @@ def _is_there(job: Any, plan: Round, facts: dict[str, Any], watch: Watch) -> boo
     if plan.moment in _PAUSED_REASONS:
         said = watch.last(plan.source)
         return said is not None and (said.state, said.reason) == ("paused", _PAUSED_REASONS[plan.moment])
+    if plan.moment is Moment.IN_POST_COPY:
+        there = watch.last(plan.destination)
+        return there is not None and (there.state, there.reason) == (RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY)
     if plan.moment is Moment.COPIED:
         return facts["phase"] == "warm-up" and _copied(facts["progress"]) >= plan.part
     if kind == "phase":

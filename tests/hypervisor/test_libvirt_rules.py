@@ -179,9 +179,9 @@ NEVER = libvirt.VIR_MIGRATE_TUNNELLED | libvirt.VIR_MIGRATE_NON_SHARED_DISK | li
 
 
 def test_every_combination_of_migration_flags() -> None:
-    for persistent, converge, postcopy, unsafe, encrypted in itertools.product([True, False], repeat=5):
+    for persistent, converge, postcopy, unsafe, resume, encrypted in itertools.product([True, False], repeat=6):
         wanted = {"persistent": persistent, "auto_converge": converge, "allow_postcopy": postcopy, "unsafe": unsafe}
-        spec = MigrationSpec(**wanted, encrypted=encrypted)
+        spec = MigrationSpec(**wanted, resume=resume, encrypted=encrypted)
         flags = migration_flags(spec)
         assert flags & ALWAYS == ALWAYS
         assert not flags & NEVER
@@ -191,6 +191,7 @@ def test_every_combination_of_migration_flags() -> None:
         assert bool(flags & libvirt.VIR_MIGRATE_POSTCOPY) is postcopy
         assert bool(flags & libvirt.VIR_MIGRATE_UNSAFE) is unsafe
         assert bool(flags & libvirt.VIR_MIGRATE_TLS) is encrypted
+        assert bool(flags & libvirt.VIR_MIGRATE_POSTCOPY_RESUME) is resume
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -202,6 +203,13 @@ class TestFailures(TwoHosts):
             outcome.result()
         assert pair(one) == (PAUSED, StateReason.POSTCOPY_FAILED)
         assert pair(two) == (RUNNING, StateReason.POSTCOPY_FAILED)
+        one.migrate(GUEST, "sim://two/", replace(spec, resume=True))
+        assert (pair(one), pair(two)) == (ABSENT, (RUNNING, StateReason.MIGRATED))
+
+    def test_what_did_not_break_off_cannot_go_on(self, one: Hypervisor, two: Hypervisor) -> None:
+        with pytest.raises(MigrationRefused):
+            one.migrate(GUEST, "sim://two/", MigrationSpec(allow_postcopy=True, resume=True))
+        assert (pair(one)[0], pair(two)) == (RUNNING, ABSENT)
 
     @pytest.mark.parametrize("host", ["one", "two"])
     def test_a_killed_daemon_undoes_it_before_the_switch(self, one: Hypervisor, two: Hypervisor, host: str) -> None:

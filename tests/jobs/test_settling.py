@@ -15,9 +15,9 @@ from django.utils import timezone
 from audit.events import EventAction
 from audit.models import AuditEvent
 from hypervisor.connect import connect
-from hypervisor.errors import GuestNotFound
+from hypervisor.errors import GuestNotFound, HypervisorError
+from hypervisor.simulated_driver import accidents, faults
 from hypervisor.simulated_driver import estate as simulated
-from hypervisor.simulated_driver import faults
 from hypervisor.simulated_driver.driver import SimulatedHypervisor as Simulated
 from hypervisor.simulated_driver.faults import Fault
 from hypervisor.types import PowerState, StateReason
@@ -25,7 +25,7 @@ from jobs import sweeper
 from jobs.controls import control_ask
 from jobs.engine.context import JobContext
 from jobs.models import Job, JobLock
-from jobs.operations.migrate import obeying, reconnecting, settle
+from jobs.operations.migrate import monitor, obeying, reconnecting, settle
 from jobs.operations.migrate import operation as migrate
 from jobs.operations.migrate.reconnecting import can_resume
 from jobs.states import State
@@ -218,3 +218,33 @@ def test_a_worker_that_slept_through_its_lease_makes_no_call(estate, monkeypatch
     job = estate.run(again(job))
     assert (job.state, job.error_code) == (State.FAILED, "migration_failed")
     assert on(estate, "left").guest_definition(str(estate.vm.uuid)).operation_id == ""
+
+
+def test_a_guest_that_dies_while_it_is_verified_is_said_to_have_stopped(estate, monkeypatch):
+    def dies(host, uuid):
+        accidents.crash_guest("right", uuid)
+        raise HypervisorError("Unable to read from monitor: Connection reset by peer.")
+
+    monkeypatch.setattr(Simulated, "disk_errors", dies)
+    job = estate.do("vm.migrate")
+    assert (job.state, job.error_code) == (State.FAILED, "guest_stopped")
+    assert says(estate, "right")[0] is OFF
+
+
+def test_a_call_that_does_not_come_back_is_not_waited_for(estate, monkeypatch):
+    """Seen of a destination whose QEMU hung: its daemon never told the source how it had ended."""
+    monkeypatch.setenv("SLIPWAY_SIM_SPEED", "5")  # long enough for a look at it
+    monkeypatch.setattr(monitor, "CALL_COMES_BACK_WITHIN", 0.3)
+    over, migrated = threading.Event(), Simulated.migrate
+
+    def hangs(host, uuid, destination, spec):
+        migrated(host, uuid, destination, spec)
+        over.wait(60)
+
+    monkeypatch.setattr(Simulated, "migrate", hangs)
+    try:
+        job = estate.do("vm.migrate")
+    finally:
+        over.set()
+    assert job.state == State.SUCCEEDED, job.error_message
+    assert says(estate, "right") == (RUNNING, StateReason.MIGRATED)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from hypervisor.echoes import Echoes, Silence
-from hypervisor.errors import GuestNotFound, GuestStateInvalid, HypervisorError
+from hypervisor.errors import GuestNotFound, GuestStateInvalid, HypervisorError, OperationTimeout
 from hypervisor.protocol import Hypervisor
-from hypervisor.types import Activity, EventKind, GuestEvent, MigrationProgress
+from hypervisor.types import Activity, EventKind, GuestEvent, MigrationProgress, StateReason
 from inventory.models import Host
 from jobs.models import Control
 from jobs.operations.migrate.convergence import SWITCHES_WITHIN, Do, Standing, next_move
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 READ_EVERY = 0.1
 #: An abort that the hypervisor has not followed within this time is asked for again.
 ABORT_AGAIN_AFTER = 10.0
+#: The call ends so soon after the source's part of the work, in seconds: 2 were seen, on a busy machine 4.
+CALL_COMES_BACK_WITHIN = 10.0
 #: A migration that an earlier worker started is followed so long by the source's figures alone, in seconds.
 FOLLOWED_BLINDLY = 2.0
 #: The points of its picture are written so often, in seconds.
@@ -130,13 +132,32 @@ class Monitor:
         self._course_saved = 0.0
 
     def follow(self, ended: threading.Event) -> None:
-        """Until `ended` is set (the call came back) or, without a call of ours, until the source has no such job any
-        more.
+        """Until `ended` is set: the call came back. Raises OperationTimeout when it does not, although the source has
+        long had nothing to do with it any more, or a post-copy broke off: a destination whose QEMU hangs keeps it.
         """
+        left_at: float | None = None
         while not ended.wait(READ_EVERY):
-            if self.read():
+            goes_on = self.read()
+            if goes_on:
                 self._react()
+            if not self.samples or (goes_on and not self._broke_off()):
+                left_at = None
+            elif left_at is None:
+                left_at = time.monotonic()
+            elif time.monotonic() - left_at > CALL_COMES_BACK_WITHIN:
+                self._keep_course(at_once=True)
+                raise OperationTimeout("The migration is over or broken, and the host does not say how it ended.")
         self._keep_course(at_once=True)
+
+    def _broke_off(self) -> bool:
+        """Whether the source says so of a post-copy."""
+        if not self._in_postcopy:
+            return False
+        try:
+            state = self.context.on(self.source).guest_state(self.context.uuid)
+        except HypervisorError:
+            return False
+        return state.reason is StateReason.POSTCOPY_FAILED
 
     def adopt(self, *, in_postcopy: bool) -> bool:
         """Follow a migration that an earlier worker started: until the source has no such job any more, or it is time

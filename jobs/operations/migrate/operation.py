@@ -11,7 +11,7 @@ from access import gate
 from access.actions import Action
 from access.gate import Actor
 from hypervisor.echoes import Echoes
-from hypervisor.errors import GuestNotFound, HypervisorError
+from hypervisor.errors import GuestNotFound, HostUnreachable, HypervisorError, OperationTimeout
 from hypervisor.types import MigrationProgress, MigrationSpec, PowerState, StateReason
 from inventory.approved import carried_over
 from inventory.models import VM, Host
@@ -122,6 +122,19 @@ class Migrate(Operation):
 
     def verify(self, context: JobContext) -> None:
         source, destination = _hosts(context)
+        connection, uuid = context.on(destination), context.uuid
+        try:
+            self._verify(context, source, destination)
+        except (HostUnreachable, OperationTimeout):
+            raise
+        except HypervisorError as error:  # a question to a QEMU that ended meanwhile, say
+            if connection.guest_state(uuid).state is PowerState.RUNNING:
+                raise
+            raise OperationFailed(
+                "guest_stopped", f"{context.vm} arrived at {destination} and stopped running there: {error}"
+            ) from error
+
+    def _verify(self, context: JobContext, source: Host, destination: Host) -> None:
         connection, uuid = context.on(destination), context.uuid
         before = connection.cpu_time_ns(uuid)
         grows = wait_for(
@@ -290,7 +303,7 @@ def _measure(context: JobContext, monitor: Monitor, source: Host, destination: H
         hypervisor_total_ms=done.elapsed_ms if done else None,
         link_bps=_link_bps(context, monitor, done),
         iterations=done.iteration if done and done.iteration else monitor.last.iteration,
-        post_copy=trace.postcopy is not None,
+        post_copy=trace.postcopy is not None or bool(context.job.journal.get("post_copy")),
         phases=trace.phases(),
     )
 

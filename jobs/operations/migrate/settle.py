@@ -146,6 +146,8 @@ class _Settling:
         return truth(here, there)
 
     def _go_on(self, now: Truth) -> None:
+        if now in (Truth.POSTCOPY, Truth.POSTCOPY_FAILED):
+            self._context.note(post_copy=True)  # for the result, whoever writes it
         if now in (Truth.IN_PROGRESS, Truth.POSTCOPY):
             if self._monitor.adopt(in_postcopy=now is Truth.POSTCOPY):
                 self._deadline = time.monotonic() + PATIENCE
