@@ -37,6 +37,9 @@ cgroup_controllers = []
 namespaces = []
 stdio_handler = "file"
 migration_host = "{address}"
+"""
+#: libvirtd does not start when the directory is missing, so only where there are certificates.
+QEMU_TLS_CONF = """\
 default_tls_x509_cert_dir = "/etc/pki/qemu"
 default_tls_x509_verify = 1
 """
@@ -151,7 +154,7 @@ class Host:
             table.append(f"{names.host_address(self._state.network, index)} {names.host_name(index)}")
         files = {
             "etc/libvirtd.conf": LIBVIRTD_CONF.format(address=self.address, uuid=self.uuid, tls=int(self._state.tls)),
-            "etc/qemu.conf": QEMU_CONF.format(address=self.address),
+            "etc/qemu.conf": QEMU_CONF.format(address=self.address) + (QEMU_TLS_CONF if self._state.tls else ""),
             "hosts": "\n".join(table) + "\n",
             "hostname": f"{self.name}\n",
         }
