@@ -140,7 +140,7 @@ class Monitor:
             goes_on = self.read()
             if goes_on:
                 self._react()
-            if not self.samples or (goes_on and not self._broke_off()):
+            if self.passes.now is None or (goes_on and not self._broke_off()):
                 left_at = None
             elif left_at is None:
                 left_at = time.monotonic()
@@ -151,7 +151,7 @@ class Monitor:
 
     def _broke_off(self) -> bool:
         """Whether the source says so of a post-copy."""
-        if not self._in_postcopy:
+        if not self.standing.in_postcopy:
             return False
         try:
             state = self.context.on(self.source).guest_state(self.context.uuid)
