@@ -109,6 +109,11 @@ def test_a_rule_is_set_listed_and_lifted(estate: Estate, admin: Caller, keeper: 
     problem(admin.post("placement-rules/", body), 400, "invalid")
     problem(admin.post("placement-rules/", body | {"name": "b", "kind": "only_on"}), 400, "invalid")
     problem(keeper.post("placement-rules/", body | {"name": "c"}), 404, "not_found")  # VMs that they do not see
+    placer = Caller(make.user_with("placement", estate.cluster))
+    about_nothing = {"cluster": estate.cluster.pk, "name": "d", "kind": "apart"}
+    problem(placer.post("placement-rules/", about_nothing), 403, "not_allowed")
+    problem(keeper.post("placement-rules/", about_nothing), 400, "invalid")
+    problem(viewer.post("placement-rules/", about_nothing), 404, "not_found")
     (seen,) = keeper.get("placement-rules/").json()["results"]
     assert (seen["name"], seen["vms"], seen["hidden"]) == ("pair", [], 2)
     assert admin.get(f"placement-rules/?cluster={estate.cluster.name}").json()["count"] == 1

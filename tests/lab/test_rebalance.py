@@ -1,10 +1,11 @@
-"""A real host with three guests, two of which burn its CPU, beside an empty one: advice, then the moves."""
+"""A real host with three guests that burn its CPU, beside an empty one: advice, then the moves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from django.db.models import Sum
 
 from inventory.models import VM, Cluster, Load
 from inventory.syncing import loads_read
@@ -17,20 +18,19 @@ from tests.stack import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
 
-BURNERS = ("burner-a", "burner-b")
-#: What a burner is seen to use at least before anything is asked, in cores. It takes a whole one where it gets it; both
-#: at this are just enough to strain a host of two CPUs, and on a machine that is busy otherwise it takes a while.
-BURNS = 0.35
+BURNERS = ("burner-a", "burner-b", "burner-c")
+#: What they are seen to use together before anything is asked, in cores: a little more than strains a host of two CPUs
+#: beside one that does nothing (0.6). Each takes what it gets; on a machine that is busy otherwise that is a share.
+BURN = 0.72
 
 
 @pytest.fixture
 def crowd(site: Site) -> Iterator[list[VM]]:
-    """Three guests on host1; two of them write their memory without end, little of it, so that they can be moved."""
+    """Three guests on host1 that write their memory without end, little of it, so that they can be moved."""
     for name in BURNERS:
         site.lab.add_guest(name, "writer", 1, rate=100_000, size=2)
-    site.lab.reset_guest("small")
     site.user = make.user_with("platform-operator")
-    yield [site.ready(name) for name in (*BURNERS, "small")]
+    yield [site.ready(name) for name in BURNERS]
     for name in BURNERS:
         site.lab.remove_guest(name)
 
@@ -41,17 +41,18 @@ def rebalance(site: Site, mode: str) -> Job:
 
 
 def burns(site: Site) -> bool:
-    """Look once more; whether both were seen to burn."""
+    """Look once more; whether they were seen to burn."""
     connection = site.on(site.hosts[0])
     try:
         loads_read(site.hosts[0], connection)
     finally:
         connection.close()
-    return Load.objects.filter(vm__name__in=BURNERS, cpu_cores__gte=BURNS).count() == len(BURNERS)
+    used = Load.objects.filter(vm__name__in=BURNERS).aggregate(total=Sum("cpu_cores"))["total"]
+    return used is not None and used >= BURN
 
 
 def test_a_crowded_host_gives_a_guest_to_an_empty_one(site: Site, crowd: list[VM]) -> None:
-    until(lambda: burns(site), seconds=240, what="two guests that burn")
+    until(lambda: burns(site), seconds=240, what="three guests that burn")
     advice = site.ended(rebalance(site, "advise"))
     assert advice.state == State.SUCCEEDED, (advice.error_message, advice.traceback)
     assert advice.result["planned"] == 1, advice.result
@@ -59,9 +60,8 @@ def test_a_crowded_host_gives_a_guest_to_an_empty_one(site: Site, crowd: list[VM
     job = site.ended(rebalance(site, "run"))
     assert job.state == State.SUCCEEDED, (job.error_message, job.traceback, job.journal.get("left"))
     assert (job.result["moved"], job.result["left"]) == (1, 0)
-    at = {vm.name: site.runs_on(vm) for vm in crowd}
-    assert sorted(at[name][0] for name in BURNERS) == ["host1", "host2"]
-    assert all(len(places) == 1 for places in at.values())
+    at = [site.runs_on(vm) for vm in crowd]
+    assert sorted(at) == [["host1"], ["host1"], ["host2"]]
     assert job.parts.get().result["downtime_ms"] > 0
     assert job.result["reached"]["over_mean"]["CPU"] < job.result["before"]["over_mean"]["CPU"]
     assert not JobLock.objects.exists()
