@@ -17,6 +17,7 @@ from bench.crash.watching import open_local, standing
 from lab.estate import Lab
 from lab.host import Host
 from lab.processes import status
+from lab.shell import LabError
 
 WORKERS = ("worker", "second")
 _SNAPSHOT = "<domainsnapshot><name>{name}</name></domainsnapshot>"
@@ -107,8 +108,13 @@ class Ground:
         return len(runs) == 1 and all(one.state == ABSENT and not one.qemu for one in found if one not in runs)
 
     def reset(self) -> None:
-        """The guest as it was at first."""
-        self.lab.reset_guest(self.guest)
+        """The guest as it was at first. A daemon that a hung QEMU holds up lets go of it when it is started again."""
+        try:
+            self.lab.reset_guest(self.guest)
+        except LabError:
+            for name in self.hosts:
+                self.lab.restart_daemon(name)
+            self.lab.reset_guest(self.guest)
 
     def _show(self) -> None:
         """Let Slipway read both hosts now, rather than at its next turn."""

@@ -33,8 +33,8 @@ class VMs(ReadOnlyAdmin):
     search_fields = ["name", "uuid", "segment__name"]
     fields = [
         "name", "uuid", "title", "description", "segment", "host", "power_state", "state_reason", "is_split",
-        "missing_since", "observed_at", "created_at", "memory_mib", "vcpus", "virt_type", "machine", "autostart",
-        "persistent", "agent_channel", "agent_connected", "disks_text", "definition_observed_at",
+        "split_at", "missing_since", "observed_at", "created_at", "memory_mib", "vcpus", "virt_type", "machine",
+        "autostart", "persistent", "agent_channel", "agent_connected", "disks_text", "definition_observed_at",
     ]  # fmt: skip
     readonly_fields = ["disks_text"]
     inlines = [NICsOfVM, SnapshotsOfVM]

@@ -73,6 +73,9 @@ def test_what_a_person_should_look_at(estate, maintainer):
     assert "“db”" not in str(found)
     assert [nic["is_foreign"] for nic in found["nics"]] == [True, False]
     assert found["busy_job"] == str(job.pk)
+    VM.objects.filter(pk=estate.vm.pk).update(is_split=False, split_at=timezone.now(), missing_since=None)
+    found = maintainer.get(f"vms/{estate.vm.pk}/").json()
+    assert "taken note" in found["findings"][0]["detail"]
 
 
 def test_filters(estate, maintainer):

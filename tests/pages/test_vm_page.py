@@ -126,5 +126,7 @@ def test_the_record_is_for_who_may_read_it(viewer: Client, auditor: Client, esta
 def test_a_vm_on_two_hosts_and_one_on_none_say_so(viewer: Client, estate: Estate) -> None:
     VM.objects.filter(pk=estate.vm.pk).update(is_split=True)
     assert "Two hosts say that they run this VM." in page(viewer, estate.vm).text
-    VM.objects.filter(pk=estate.vm.pk).update(is_split=False, missing_since=timezone.now())
+    VM.objects.filter(pk=estate.vm.pk).update(is_split=False, split_at=timezone.now())
+    assert "until somebody who may approve has taken note" in page(viewer, estate.vm).text
+    VM.objects.filter(pk=estate.vm.pk).update(split_at=None, missing_since=timezone.now())
     assert "No host shows this VM since" in page(viewer, estate.vm).text
