@@ -253,6 +253,7 @@ class MigrationSpec:
     unsafe: bool = False
     persistent: bool = True
     encrypted: bool = False  # the stream between the two QEMUs, by their certificates
+    copied: tuple[str, ...] = ()  # targets of disks whose contents are copied, into volumes that are there already
 
 
 @dataclass(frozen=True, slots=True)

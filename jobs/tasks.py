@@ -13,6 +13,7 @@ from inventory.models import Host
 from inventory.syncing import host_sync
 from jobs import sweeper
 from jobs.engine import runner
+from jobs.leftovers import remove_due
 from jobs.proving import prove_due
 
 #: A sync that has not come back for this long is taken for dead, and the host is asked again.
@@ -35,6 +36,12 @@ def sweep_jobs() -> None:
 def prove_paths() -> None:
     """Have those paths between hosts proved that are due."""
     prove_due()
+
+
+@shared_task(name="jobs.remove_leftovers")
+def remove_leftovers() -> None:
+    """Have those files removed that VMs left behind and whose time is over."""
+    remove_due()
 
 
 @shared_task(name="inventory.sync_all")

@@ -3,6 +3,7 @@
 from inventory.models.changes import Alarm, SeenChange
 from inventory.models.definitions import Definition
 from inventory.models.hosts import Cluster, Host
+from inventory.models.leftovers import Leftover
 from inventory.models.paths import HostPair
 from inventory.models.segments import ApprovalRule, Segment, SegmentNetwork
 from inventory.models.sightings import Sighting
@@ -18,6 +19,7 @@ __all__ = [
     "Definition",
     "Host",
     "HostPair",
+    "Leftover",
     "SeenChange",
     "Segment",
     "SegmentNetwork",

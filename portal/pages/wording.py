@@ -68,6 +68,7 @@ _OPERATIONS = {
     "host.drain": "Drain",
     "host.activate": "Activate",
     "host.prove_paths": "Prove paths",
+    "host.remove_leftovers": "Remove what VMs left",
 }
 
 

@@ -41,6 +41,7 @@ RIGHTS = {
     "host.drain": "operate_host",
     "host.activate": "operate_host",
     "host.prove_paths": "operate_host",
+    "host.remove_leftovers": "operate_host",
 }
 
 

@@ -185,9 +185,11 @@ class Monitor:
     def _sample(self, progress: MigrationProgress) -> None:
         now = time.monotonic()
         self.trace.copying = self.trace.copying or now
+        # The time that the disks took before is no part of what the memory takes.
+        since = self.trace.copying if progress.disk_total_bytes else self.trace.started
         self.samples.append(
             Sample(
-                at=now - self.trace.started,
+                at=now - since,
                 iteration=progress.iteration,
                 remaining=progress.memory_remaining_bytes,
                 bps=progress.memory_bps,
@@ -209,7 +211,9 @@ class Monitor:
             return "post-copy"
         if self.trace.suspended is not None:
             return "stop-and-copy"
-        return "warm-up" if self.samples else "preparing"
+        if self.samples:
+            return "warm-up"
+        return "disk copy" if self.last.disk_remaining_bytes else "preparing"
 
     def _show(self) -> None:
         progress = self.last
@@ -218,6 +222,8 @@ class Monitor:
             low_water_percent(self.samples, progress.memory_total_bytes),
             remaining_bytes=progress.memory_remaining_bytes,
             total_bytes=progress.memory_total_bytes,
+            disk_remaining_bytes=progress.disk_remaining_bytes,
+            disk_total_bytes=progress.disk_total_bytes,
             bps=progress.memory_bps,
             dirty_bps=progress.dirty_bps,
             iteration=progress.iteration,

@@ -36,7 +36,7 @@ class MigratePreview(Migrate):
         source, destination = context.home(), context.host(context.params["destination"])
         facts = read_facts(
             context.vm, source, destination, context.on(source), context.on(destination),
-            promised_mib=promises_mib().get(destination.pk, 0),
+            promised_mib=promises_mib().get(destination.pk, 0), copy_disks=context.params.get("copy_disks", False),
         )  # fmt: skip
         found = verdicts(facts)
         steps = context.ledger.steps

@@ -149,6 +149,7 @@ API: dict[tuple[str, str], Body] = {
     ("api:job-list", "POST:host.drain"): _on_host("host.drain"),
     ("api:job-list", "POST:host.activate"): _on_host("host.activate"),
     ("api:job-list", "POST:host.prove_paths"): _on_host("host.prove_paths"),
+    ("api:job-list", "POST:host.remove_leftovers"): _on_host("host.remove_leftovers"),
     ("api:job-controls", "POST"): lambda side, _: {"verb": "force_completion"},
     ("api:job-list", "POST:vm.start"): _submit("vm.start"),
     ("api:job-list", "POST:vm.shutdown"): _submit("vm.shutdown"),

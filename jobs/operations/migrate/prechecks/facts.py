@@ -17,6 +17,7 @@ from hypervisor.types import (
     SavedSnapshot,
 )
 from inventory.models import VM, Host, HostPair
+from jobs.operations.migrate.prechecks.disks import Copy, read_copies, shared_how, writable
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Facts:
     snapshots: list[SavedSnapshot]
     promised_mib: int
     path: HostPair | None
+    copies: tuple[Copy, ...] = ()
 
 
 def read_facts(
@@ -47,9 +49,11 @@ def read_facts(
     on_destination: Hypervisor,
     *,
     promised_mib: int = 0,
+    copy_disks: bool = False,
 ) -> Facts:
     """Ask both hosts, side by side; `promised_mib` of the destination's memory is for others that are on
-    their way. Raises GuestNotFound when the source does not know the VM, HostUnreachable.
+    their way; with `copy_disks`, also what it takes to copy the disks that they do not share. Raises GuestNotFound
+    when the source does not know the VM, HostUnreachable.
 
     It lasts as many round trips as it takes, so what is asked of one host is asked together.
     """
@@ -71,6 +75,7 @@ def read_facts(
         path = HostPair.objects.filter(source=source, destination=destination).first()
         there, destination_facts = of_destination.result()
         lacks = of_needs.result()
+    local = [disk for disk in writable(definition) if copy_disks and not shared_how(disk, source, path)]
     return Facts(
         vm=vm,
         source=source,
@@ -86,4 +91,5 @@ def read_facts(
         snapshots=snapshots,
         promised_mib=promised_mib,
         path=path,
+        copies=read_copies(local, uuid, on_source, on_destination) if local else (),
     )
