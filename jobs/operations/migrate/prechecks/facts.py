@@ -77,19 +77,6 @@ def read_facts(
         lacks = of_needs.result()
     local = [disk for disk in writable(definition) if copy_disks and not shared_how(disk, source, path)]
     return Facts(
-        vm=vm,
-        source=source,
-        destination=destination,
-        state=state,
-        activity=activity,
-        definition=definition,
-        needs=needs,
-        there=there,
-        source_identity=source_identity,
-        destination_facts=destination_facts,
-        lacks=lacks,
-        snapshots=snapshots,
-        promised_mib=promised_mib,
-        path=path,
-        copies=read_copies(local, uuid, on_source, on_destination) if local else (),
-    )
+        vm, source, destination, state, activity, definition, needs, there, source_identity, destination_facts, lacks,
+        snapshots, promised_mib, path, copies=read_copies(local, uuid, on_source, on_destination) if local else (),
+    )  # fmt: skip
