@@ -202,10 +202,22 @@ class Storage(Protocol):
     def storage_pools(self) -> dict[str, str]:
         """Directory -> the active pool that is kept there."""
 
-    def marker_create(self, pool: str, name: str) -> None:
-        """Create a tiny volume, whose name begins with `MARKER_PREFIX`."""
+    def pool_free(self, pool: str) -> int:
+        """Bytes that a pool has left."""
 
-    def marker_seen(self, pool: str, name: str) -> bool:
+    def volume_create(self, pool: str, name: str, *, capacity_bytes: int, image_format: str = "raw") -> None:
+        """Create a volume. Raises HypervisorError when there is one of that name."""
+
+    def volume_remove(self, pool: str, name: str) -> None:
+        """Remove a volume with its data; one that is gone is passed over."""
+
+    def disk_capacity(self, uuid: str, target: str) -> int:
+        """The size of a guest's disk as the guest sees it, in bytes. Raises GuestNotFound."""
+
+    def files_in_use(self) -> set[str]:
+        """Every file that a guest of this host names as a disk, whether it runs or not."""
+
+    def volume_seen(self, pool: str, name: str) -> bool:
         """Whether the pool has a volume of that name, after a look at its directory."""
 
     def markers_remove(self, pool: str, prefix: str) -> None:

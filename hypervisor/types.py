@@ -254,6 +254,7 @@ class MigrationSpec:
     persistent: bool = True
     resume: bool = False  # go on with a post-copy that broke off; all else as at its start
     encrypted: bool = False  # the stream between the two QEMUs, by their certificates
+    copied: tuple[str, ...] = ()  # targets of disks whose contents are copied, into volumes that are there already
 
 
 @dataclass(frozen=True, slots=True)

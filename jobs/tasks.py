@@ -13,6 +13,7 @@ from inventory.models import Host
 from inventory.syncing import host_sync
 from jobs import balancer, sweeper
 from jobs.engine import runner
+from jobs.leftovers import remove_due
 from jobs.proving import prove_due
 
 #: A sync that has not come back for this long is taken for dead, and the host is asked again.
@@ -41,6 +42,12 @@ def prove_paths() -> None:
 def balance_clusters() -> None:
     """Look at the clusters that are to be balanced."""
     balancer.balance()
+
+
+@shared_task(name="jobs.remove_leftovers")
+def remove_leftovers() -> None:
+    """Have those files removed that VMs left behind and whose time is over."""
+    remove_due()
 
 
 @shared_task(name="inventory.sync_all")

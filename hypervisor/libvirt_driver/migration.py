@@ -81,7 +81,9 @@ class Migrating(LibvirtConnection):
         domain = self.domain(uuid)
         if spec.max_downtime_ms < QEMU_DOWNTIME_MS and not spec.resume:
             domain.migrateSetMaxDowntime(spec.max_downtime_ms)
-        parameters = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: spec.bandwidth_mib or NO_CAP_MIB}
+        parameters: dict[str, object] = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: spec.bandwidth_mib or NO_CAP_MIB}
+        if spec.copied:
+            parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(spec.copied)
         domain.migrateToURI3(destination_uri, parameters, migration_flags(spec))
 
     @remote(seconds=90.0)
@@ -146,6 +148,7 @@ def migration_flags(spec: MigrationSpec) -> int:
         (spec.unsafe, libvirt.VIR_MIGRATE_UNSAFE),
         (spec.resume, libvirt.VIR_MIGRATE_POSTCOPY_RESUME),
         (spec.encrypted, libvirt.VIR_MIGRATE_TLS),
+        (bool(spec.copied), libvirt.VIR_MIGRATE_NON_SHARED_DISK),
     ):
         if wanted:
             flags |= more

@@ -7,13 +7,15 @@ from xml.etree.ElementTree import Element, SubElement
 import libvirt
 
 from hypervisor.document import parse, text_of, write
-from hypervisor.errors import HypervisorError, NotSupported
+from hypervisor.errors import GuestNotFound, HypervisorError, NotSupported
 from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
 from hypervisor.libvirt_driver.errors import translated
 from hypervisor.types import MARKER_PREFIX
 
-#: The smallest volume that every kind of pool takes, in bytes.
-MARKER_BYTES = 1024**2
+#: Where `virStoragePoolInfo` has what is left.
+_POOL_AVAILABLE = 3
+#: A large raw image on slow storage takes its time.
+CREATE_SECONDS = 120.0
 
 
 class Storage(LibvirtConnection):
@@ -31,16 +33,48 @@ class Storage(LibvirtConnection):
         return {path: name for path, name in found.items() if path}
 
     @remote()
-    def marker_create(self, pool: str, name: str) -> None:
-        """Create a tiny volume."""
+    def pool_free(self, pool: str) -> int:
+        """Bytes that a pool has left."""
+        return int(self.handle.storagePoolLookupByName(pool).info()[_POOL_AVAILABLE])
+
+    @remote(seconds=CREATE_SECONDS)
+    def volume_create(self, pool: str, name: str, *, capacity_bytes: int, image_format: str = "raw") -> None:
+        """Create a volume that takes no room yet. Raises HypervisorError when there is one of that name."""
         volume = Element("volume")
         SubElement(volume, "name").text = name
-        SubElement(volume, "capacity").text = str(MARKER_BYTES)
+        SubElement(volume, "capacity").text = str(capacity_bytes)
         SubElement(volume, "allocation").text = "0"
+        SubElement(SubElement(volume, "target"), "format", type=image_format)
         self.handle.storagePoolLookupByName(pool).createXML(write(volume))
 
+    @remote(seconds=CREATE_SECONDS)
+    def volume_remove(self, pool: str, name: str) -> None:
+        """Remove a volume with its data; one that is gone is passed over."""
+        found = self.handle.storagePoolLookupByName(pool)
+        found.refresh(0)
+        if name in found.listVolumes():
+            found.storageVolLookupByName(name).delete(0)
+
     @remote()
-    def marker_seen(self, pool: str, name: str) -> bool:
+    def disk_capacity(self, uuid: str, target: str) -> int:
+        """The size of a guest's disk as the guest sees it, in bytes."""
+        return int(self.domain(uuid).blockInfo(target)[0])
+
+    @remote()
+    def files_in_use(self) -> set[str]:
+        """Every file that a guest of this host names as a disk or below one, whether it runs or not."""
+        found: set[str] = set()
+        for domain in self.handle.listAllDomains(0):
+            try:
+                with translated(self.is_alive):
+                    root = parse(domain.XMLDesc(0))
+            except GuestNotFound:
+                continue  # gone meanwhile
+            found |= {source.get("file", "") for source in root.iterfind("devices/disk//source")}
+        return found - {""}
+
+    @remote()
+    def volume_seen(self, pool: str, name: str) -> bool:
         """Look into the pool's directory anew; whether there is a volume of that name."""
         found = self.handle.storagePoolLookupByName(pool)
         found.refresh(0)

@@ -29,7 +29,7 @@ _TABLES = (
     "machines",
     "replies",
     "migrations",
-    "markers",
+    "volumes",
     "schedule",
     "events",
     "faults",

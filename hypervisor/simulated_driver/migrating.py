@@ -7,6 +7,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable
+from posixpath import basename
 
 from hypervisor.errors import GuestExists, GuestStateInvalid, MigrationAborted, MigrationFailed, MigrationRefused
 from hypervisor.simulated_driver import events, faults, guests, migration
@@ -169,7 +170,7 @@ def _started(tx: sqlite3.Connection, guest: sqlite3.Row, destination_uri: str, s
     if spec.resume:
         return migration.resume(tx, guest, destination)
     _check_guest(tx, guest)
-    _check_destination(tx, guest, destination)
+    _check_destination(tx, guest, destination, spec)
     return migration.begin(tx, guest, destination, spec)
 
 
@@ -207,7 +208,7 @@ def _check_guest(tx: sqlite3.Connection, guest: sqlite3.Row) -> None:
         raise MigrationRefused(f"{guest['name']} uses devices of its host.")
 
 
-def _check_destination(tx: sqlite3.Connection, guest: sqlite3.Row, destination: str) -> None:
+def _check_destination(tx: sqlite3.Connection, guest: sqlite3.Row, destination: str, spec: MigrationSpec) -> None:
     """What the destination finds when it prepares to take the guest in."""
     there = guests.look(tx, destination, guest["uuid"])
     if there is not None and guests.is_active(there):
@@ -221,8 +222,13 @@ def _check_destination(tx: sqlite3.Connection, guest: sqlite3.Row, destination: 
         row["name"]: row
         for row in tx.execute("SELECT * FROM hosts WHERE name IN (?, ?)", (guest["host"], destination)).fetchall()
     }
-    if Config.loads(guest["config"]).disks and hosts[guest["host"]]["cluster"] != hosts[destination]["cluster"]:
-        raise MigrationRefused(f"{destination} does not see the disks of {guest['name']}.")
+    there = hosts[destination]["cluster"]
+    volumes = {row["name"] for row in tx.execute("SELECT name FROM volumes WHERE cluster = ?", (there,)).fetchall()}
+    for disk in Config.loads(guest["config"]).disks:
+        if disk.target in spec.copied and basename(disk.source) not in volumes:
+            raise MigrationRefused(f"{destination} has no volume for {disk.target} of {guest['name']}.")
+        if disk.target not in spec.copied and hosts[guest["host"]]["cluster"] != there:
+            raise MigrationRefused(f"{destination} does not see the disks of {guest['name']}.")
     lacks = lacks_of(set(json.loads(hosts[destination]["networks"])), needs_of(guest))
     if lacks.networks or lacks.filters:
         raise MigrationRefused(f"{destination} has no network {', '.join(lacks.networks + lacks.filters)}.")

@@ -57,7 +57,7 @@ CREATE TABLE migrations (
     message TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX migrations_by_uuid ON migrations (uuid, id);
-CREATE TABLE markers (cluster TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (cluster, name)) WITHOUT ROWID;
+CREATE TABLE volumes (cluster TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (cluster, name)) WITHOUT ROWID;
 CREATE TABLE schedule (
     id INTEGER PRIMARY KEY, due REAL NOT NULL, kind TEXT NOT NULL, host TEXT NOT NULL, uuid TEXT NOT NULL,
     data TEXT NOT NULL

@@ -3,6 +3,7 @@
 from inventory.models.changes import Alarm, SeenChange
 from inventory.models.definitions import Definition
 from inventory.models.hosts import Cluster, Host
+from inventory.models.leftovers import Leftover
 from inventory.models.loads import Load
 from inventory.models.paths import HostPair
 from inventory.models.placement import PlacementRule
@@ -21,6 +22,7 @@ __all__ = [
     "Definition",
     "Host",
     "HostPair",
+    "Leftover",
     "Load",
     "MigrationPolicy",
     "PlacementRule",

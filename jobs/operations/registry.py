@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.errors import InvalidRequest
 from jobs.operations.base import Operation
 from jobs.operations.definition import RestoreDefinition
-from jobs.operations.hosts import Activate, Drain, ProvePaths
+from jobs.operations.hosts import Activate, Drain, ProvePaths, RemoveLeftovers
 from jobs.operations.migrate import Migrate, MigratePreview
 from jobs.operations.patch import Patch
 from jobs.operations.power import ForceOff, Reboot, Shutdown, Start
@@ -30,6 +30,7 @@ OPERATIONS: dict[str, Operation] = {
         Activate(),
         ProvePaths(),
         Rebalance(),
+        RemoveLeftovers(),
     )
 }
 

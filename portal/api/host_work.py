@@ -74,6 +74,25 @@ def paths_shown(pairs: Iterable[HostPair], *, with_reasons: bool) -> list[dict[s
     return shown if with_reasons else [path | {"why": None} for path in shown]
 
 
+class LeftoverSerializer(serializers.Serializer):
+    """The file of a disk that was copied to another host with its VM."""
+
+    id = serializers.IntegerField()
+    vm = NamedSerializer()
+    path = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+    left_at = serializers.DateTimeField()
+    remove_after = serializers.DateTimeField(allow_null=True, help_text="Null: it is kept.")
+    why_not = serializers.CharField(allow_blank=True, help_text="Why it was not removed when it was due.")
+
+
+class LeftoversSerializer(serializers.Serializer):
+    """What VMs left on a host: of those that the caller sees, and how many files of others there are."""
+
+    entries = LeftoverSerializer(many=True)
+    hidden = serializers.IntegerField()
+
+
 class RosterEntrySerializer(serializers.Serializer):
     """One VM of work on a host."""
 

@@ -18,7 +18,8 @@ from rest_framework.response import Response
 
 from access import gate
 from access.actions import Action
-from inventory.models import Cluster, Host
+from inventory.leftovers import leftover_keep, leftovers_of
+from inventory.models import VM, Cluster, Host
 from inventory.paths import paths_of
 from inventory.services.hosts import host_create, host_sync_requested
 from inventory.services.placement import host_set_reserved
@@ -29,7 +30,8 @@ from jobs.retiring import host_retire
 from jobs.tasks import sync_host
 from portal.api.fields import Body, NamedSerializer, Reference
 from portal.api.filters import Ordering, seen_by
-from portal.api.host_work import DrainPlanSerializer, PathSerializer, paths_shown, plan_shown
+from portal.api.host_work import DrainPlanSerializer, LeftoversSerializer, PathSerializer, paths_shown, plan_shown
+from portal.api.problems import NoSuchObject
 from portal.api.views import NounView
 
 log = logging.getLogger(__name__)
@@ -145,6 +147,30 @@ class HostView(ListModelMixin, RetrieveModelMixin, NounView):
         pairs = paths_of(host, Host.objects.visible_to(self.caller))
         operates = gate.can(self.caller, Action.OPERATE_HOST, host)
         return Response(paths_shown(pairs, with_reasons=operates))
+
+    @extend_schema(
+        summary="Files that VMs left on a host when their disks were copied to another one",
+        description="Needs the right to operate the host.",
+        responses=LeftoversSerializer,
+    )
+    @action(detail=True, filterset_class=None)
+    def leftovers(self, request: Request, pk: int) -> Response:
+        host = self.get_object()
+        gate.authorise(self.caller, Action.OPERATE_HOST, host)
+        entries, hidden = leftovers_of(host, VM.objects.visible_to(self.caller))
+        return Response(LeftoversSerializer({"entries": entries, "hidden": hidden}).data)
+
+    @extend_schema(summary="Keep such a file for good", request=None, responses={204: None})
+    @action(detail=True, methods=["post"], url_path="leftovers/<int:leftover>/keep", url_name="leftover-keep")
+    def keep(self, request: Request, pk: int, leftover: int) -> Response:
+        host = self.get_object()
+        gate.authorise(self.caller, Action.OPERATE_HOST, host)
+        entries, _hidden = leftovers_of(host, VM.objects.visible_to(self.caller))
+        found = next((entry for entry in entries if entry.pk == leftover), None)
+        if found is None:
+            raise NoSuchObject("leftover")
+        leftover_keep(actor=self.caller, leftover=found)
+        return Response(status=204)
 
     @extend_schema(summary="Read a host now", request=None, responses={202: HostSerializer})
     @action(detail=True, methods=["post"], filterset_class=None)

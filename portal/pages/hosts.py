@@ -7,12 +7,13 @@ from typing import Any
 from django.contrib import messages
 from django.db import transaction
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.views import View
 
 from access import gate
 from access.actions import Action
+from inventory.leftovers import leftover_keep, leftovers_of
 from inventory.models import VM, Cluster, Host
 from inventory.paths import paths_of
 from inventory.services.hosts import host_create, host_sync_requested
@@ -61,11 +62,15 @@ class HostDetail(Page):
         user: Any = self.request.user
         host = visible_or_404(self.request, Host.objects.select_related("cluster"), self.kwargs["pk"])
         vms = VM.objects.visible_to(user).filter(host=host)
+        operates = gate.can(user, Action.OPERATE_HOST, host)
+        leftovers, hidden = leftovers_of(host, VM.objects.visible_to(user))
         return super().get_context_data(
             host=host,
             vm_count=vms.count(),
             vms=for_list(vms).order_by("name", "pk")[:VMS_SHOWN],
-            may_operate=gate.can(user, Action.OPERATE_HOST, host),
+            may_operate=operates,
+            leftovers=leftovers if operates else [],
+            leftovers_hidden=hidden if operates else 0,
             paths=paths_of(host, Host.objects.visible_to(user)),
             sees_cluster=gate.can(user, Action.VIEW, host.cluster),
             working=Job.objects.active().filter(host=host).first(),
@@ -85,6 +90,23 @@ class ReadHost(PageMixin, View):
             host_sync_requested(actor=request.user, host=host)  # type: ignore[arg-type]
             transaction.on_commit(lambda: sync_host.apply_async(args=[host.pk, True], retry=False), robust=True)
         messages.info(request, f"{host} will be read in a moment.")
+        return HttpResponseRedirect(reverse("host-detail", args=[host.pk]))
+
+
+class KeepLeftover(PageMixin, View):
+    """Has a file that a VM left behind stay for good."""
+
+    declared_action = Action.OPERATE_HOST
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, pk: int, leftover: int) -> HttpResponse:
+        host = visible_or_404(request, Host.objects.all(), pk, Action.OPERATE_HOST)
+        seen, _hidden = leftovers_of(host, VM.objects.visible_to(request.user))
+        found = next((one for one in seen if one.pk == leftover), None)
+        if found is None:
+            raise Http404
+        leftover_keep(actor=request.user, leftover=found)  # type: ignore[arg-type]
+        messages.info(request, f"{found.path} is kept.")
         return HttpResponseRedirect(reverse("host-detail", args=[host.pk]))
 
 

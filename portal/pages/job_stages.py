@@ -48,7 +48,12 @@ _LINES: dict[str, Sequence[str]] = {
 }
 _DEFAULT_LINE: Sequence[str] = ("checking", "working", "verifying")
 #: Phases that are moments of a stage rather than stages.
-_WITHIN = {"starting": "checking", "finding out": "stop-and-copy", "post-copy": "stop-and-copy"}
+_WITHIN = {
+    "starting": "checking",
+    "disk copy": "preparing",
+    "finding out": "stop-and-copy",
+    "post-copy": "stop-and-copy",
+}
 
 
 @dataclass(frozen=True, slots=True)

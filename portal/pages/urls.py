@@ -82,6 +82,7 @@ urlpatterns = [
     path("hosts/<int:pk>/drain/", host_work.DrainHost.as_view(), name="host-drain"),
     path("hosts/<int:pk>/activate/", host_work.ActivateHost.as_view(), name="host-activate"),
     path("hosts/<int:pk>/paths/", host_work.ProvePaths.as_view(), name="host-prove"),
+    path("hosts/<int:pk>/leftovers/<int:leftover>/keep/", hosts.KeepLeftover.as_view(), name="host-keep"),
     path("hosts/<int:pk>/read/", hosts.ReadHost.as_view(), name="host-read"),
     path("clusters/<int:pk>/", clusters.ClusterDetail.as_view(), name="cluster-detail"),
     path("clusters/<int:pk>/rebalance/", clusters.RebalanceCluster.as_view(), name="cluster-rebalance"),

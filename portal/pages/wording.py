@@ -69,6 +69,7 @@ _OPERATIONS = {
     "host.activate": "Activate",
     "host.prove_paths": "Prove paths",
     "cluster.rebalance": "Rebalance",
+    "host.remove_leftovers": "Remove what VMs left",
 }
 
 

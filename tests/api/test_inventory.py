@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from access.models import Effect, Grant
 from audit.events import EventAction
 from audit.models import AuditEvent
-from inventory.models import Cluster, Host, Segment
+from inventory.models import Cluster, Host, Leftover, Segment
 from inventory.paths import path_between, path_observed
 from jobs.models import Job
 from jobs.states import State
@@ -261,6 +262,25 @@ def test_the_paths_of_a_host_are_told_with_what_the_caller_may_know(estate, admi
     seen = {(path["source"]["name"], path["destination"]["name"]) for path in call(keeper).get(address).json()}
     assert seen == {("north", "south"), ("south", "north")}
     problem(viewer.get(address), 404, "not_found")
+
+
+def test_what_vms_left_on_a_host_is_listed_and_kept(estate, admin, maintainer, call):
+    now = timezone.now()
+    facts = {"host": estate.north, "left_at": now, "remove_after": now}
+    left = Leftover.objects.create(vm=estate.vm, vm_name="web-1", path="/images/web-1.qcow2", **facts)
+    Leftover.objects.create(vm=estate.vm, vm_name="web-1", path="/images/gone", removed_at=now, **facts)
+    address = f"hosts/{estate.north.pk}/leftovers/"
+    found = admin.get(address).json()
+    assert [(one["path"], one["vm"]["name"]) for one in found["entries"]] == [("/images/web-1.qcow2", "web-1")]
+    assert found["hidden"] == 0
+    problem(maintainer.get(address), 403, "not_allowed")
+    keeper = make.user()
+    make.grant(keeper, "platform-operator", estate.north)
+    assert call(keeper).get(address).json() == {"entries": [], "hidden": 1}
+    problem(call(keeper).post(f"{address}{left.pk}/keep/"), 404, "not_found")
+    assert admin.post(f"{address}{left.pk}/keep/").status_code == 204
+    assert admin.get(address).json()["entries"][0]["remove_after"] is None
+    problem(admin.post(f"{address}987654/keep/"), 404, "not_found")
 
 
 def test_segments(estate, admin, maintainer):

@@ -349,15 +349,33 @@ class MigrationContract(ContractBase):
         assert shared
         pool = here[shared[0]]
         name = f"{MARKER_PREFIX}contract-1"
-        assert not first.marker_seen(pool, name)
-        second.marker_create(there[shared[0]], name)
-        assert first.marker_seen(pool, name)
+        assert not first.volume_seen(pool, name)
+        second.volume_create(there[shared[0]], name, capacity_bytes=2**20)
+        assert first.volume_seen(pool, name)
         with pytest.raises(HypervisorError):
-            second.marker_create(there[shared[0]], name)
+            second.volume_create(there[shared[0]], name, capacity_bytes=2**20)
         with pytest.raises(HypervisorError):
             second.markers_remove(there[shared[0]], "")
         second.markers_remove(there[shared[0]], f"{MARKER_PREFIX}contract-")
-        assert not first.marker_seen(pool, name)
+        assert not first.volume_seen(pool, name)
         second.markers_remove(there[shared[0]], f"{MARKER_PREFIX}contract-")
         with pytest.raises(HypervisorError):
-            first.marker_seen("no-such-pool", name)
+            first.volume_seen("no-such-pool", name)
+
+    @needs_migration
+    def test_a_volume_is_created_and_removed(self, estate: Estate, first: Hypervisor) -> None:
+        pool = next(iter(first.storage_pools().values()))
+        assert first.pool_free(pool) > 2**20
+        first.volume_create(pool, "contract.qcow2", capacity_bytes=2**22, image_format="qcow2")
+        assert first.volume_seen(pool, "contract.qcow2")
+        for _ in ("once", "and again"):
+            first.volume_remove(pool, "contract.qcow2")
+        assert not first.volume_seen(pool, "contract.qcow2")
+
+    @needs_migration
+    def test_the_disks_of_a_guest_have_a_size_and_are_in_use(self, estate: Estate, first: Hypervisor) -> None:
+        disk = next(disk for disk in first.guest_definition(estate.guest).disks if not disk.read_only)
+        assert first.disk_capacity(estate.guest, disk.target) >= 2**20
+        assert disk.source in first.files_in_use()
+        with pytest.raises(GuestNotFound):
+            first.disk_capacity(CANARY, disk.target)

@@ -192,6 +192,7 @@ def test_every_combination_of_migration_flags() -> None:
         assert bool(flags & libvirt.VIR_MIGRATE_UNSAFE) is unsafe
         assert bool(flags & libvirt.VIR_MIGRATE_TLS) is encrypted
         assert bool(flags & libvirt.VIR_MIGRATE_POSTCOPY_RESUME) is resume
+    assert migration_flags(MigrationSpec(copied=("vda",))) & libvirt.VIR_MIGRATE_NON_SHARED_DISK
 
 
 @pytest.mark.parametrize(

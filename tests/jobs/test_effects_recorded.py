@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from audit.events import EventAction, Outcome
 from audit.models import AuditEvent
 from hypervisor import pool
 from hypervisor.connect import connect
 from hypervisor.protocol import Hypervisor
-from inventory.models import Host
+from hypervisor.simulated_driver.storage import DIRECTORY
+from inventory.models import Host, Leftover
 from jobs.models import Job
 from jobs.operations.registry import OPERATIONS
 from jobs.services import job_submit
@@ -32,7 +34,7 @@ CHANGING = frozenset(
         "start", "shutdown", "reboot", "force_off", "resume", "snapshot_create", "snapshot_revert", "snapshot_delete",
         "snapshots_forget", "snapshots_restore", "migrate", "migration_abort", "migration_set_downtime",
         "migration_set_bandwidth", "migration_start_postcopy", "mark_operation", "set_autostart", "define", "redefine",
-        "undefine", "agent_write_file", "canary_start", "marker_create", "markers_remove",
+        "undefine", "agent_write_file", "canary_start", "volume_create", "markers_remove", "volume_remove",
     }
 )  # fmt: skip
 READING = frozenset(
@@ -40,7 +42,8 @@ READING = frozenset(
         "is_alive", "close", "together", "identify_host", "describe_host", "list_guests", "guest_state",
         "guest_definition", "list_snapshots", "list_networks", "missing_networks", "activity", "cpu_time_ns",
         "cpu_times_ns", "disk_errors", "watch", "snapshots_export", "migration_progress", "completed_migration",
-        "agent_ping", "agent_read_file", "dirty_rate", "guest_needs", "missing_for", "storage_pools", "marker_seen",
+        "agent_ping", "agent_read_file", "dirty_rate", "guest_needs", "missing_for", "storage_pools",
+        "pool_free", "disk_capacity", "files_in_use", "volume_seen",
     }
 )  # fmt: skip
 #: Runs a program in the guest. These only ask.
@@ -78,9 +81,10 @@ EFFECTS: dict[str, list[tuple[str, list[str]]]] = {
     "host.activate": [],
     "cluster.rebalance": [],
     # There and back: each canary is started, migrated and taken away.
+    "host.remove_leftovers": [("volume_remove", ["volume_remove"])],
     "host.prove_paths": [
         ("prove_path", ["canary_start", "migrate", "force_off"]),
-        ("prove_storage", ["markers_remove", "marker_create", "markers_remove"]),
+        ("prove_storage", ["markers_remove", "volume_create", "markers_remove"]),
     ]
     * 2,
 }
@@ -166,6 +170,10 @@ def on_empty_host(estate: Estate, name: str) -> Job:
     make.grant(estate.user, "platform-operator", host)
     if name == "host.activate":
         Host.objects.filter(pk=host.pk).update(availability=Host.Availability.MAINTENANCE)
+    if name == "host.remove_leftovers":
+        image = f"{DIRECTORY}/elsewhere-now.qcow2"
+        now = timezone.now()
+        Leftover.objects.create(host=host, vm=estate.vm, vm_name="x", path=image, left_at=now, remove_after=now)
     return estate.run(job_submit(actor=estate.user, operation=name, target=Host.objects.get(pk=host.pk)))
 
 

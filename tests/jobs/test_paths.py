@@ -229,7 +229,7 @@ def test_a_worker_that_dies_at_any_commit_leaves_nothing_once_the_job_is_taken_u
 
 def markers() -> list[Any]:
     """What is left in the simulated pools."""
-    return open_store().connection().execute("SELECT name FROM markers").fetchall()
+    return open_store().connection().execute("SELECT name FROM volumes").fetchall()
 
 
 def test_a_host_that_does_not_answer_says_nothing_about_the_path(

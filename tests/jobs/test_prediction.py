@@ -108,7 +108,7 @@ def test_the_preview_names_everything_that_is_in_the_way(estate: Estate) -> None
     assert job.state == State.SUCCEEDED, job.error_message
     assert job.result["would_begin"] is False
     assert [one["code"] for one in job.result["refused"]] == ["storage_not_shared"]
-    assert "has no shared storage" in job.result["refused"][0]["message"]
+    assert "were not seen to share that storage" in job.result["refused"][0]["message"]
     assert job.steps.get(name="storage").state == "failed"
     assert other.pk != estate.vm.pk
 

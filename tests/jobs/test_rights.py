@@ -42,6 +42,7 @@ RIGHTS = {
     "host.activate": "operate_host",
     "host.prove_paths": "operate_host",
     "cluster.rebalance": "operate_host",
+    "host.remove_leftovers": "operate_host",
 }
 
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from inventory.models import VM, ApprovalRule, Host
+from inventory.models import VM, ApprovalRule, Host, Leftover
 from inventory.paths import path_between, path_observed
 from jobs.models import Job
 from jobs.states import State
@@ -203,3 +203,23 @@ def test_the_paths_are_proved_from_the_page(operator: Client, estate: Estate) ->
     Job.objects.all().delete()
     answer = operator.post(address, {"key": str(uuid4())})
     assert (answer.status_code, "No other host of baltic answers" in seen(answer).text) == (422, True)
+
+
+def test_who_operates_a_host_sees_what_vms_left_there_and_may_keep_it(operator: Client, estate: Estate) -> None:
+    now = timezone.now()
+    left = Leftover.objects.create(
+        host=estate.north, vm=estate.vm, vm_name=estate.vm.name, path="/images/old.qcow2", left_at=now, remove_after=now
+    )
+    address = reverse("host-detail", args=[estate.north.pk])
+    assert "/images/old.qcow2" in seen(operator.get(address)).text
+    answer = operator.post(reverse("host-keep", args=[estate.north.pk, left.pk]))
+    assert answer.status_code == 302
+    left.refresh_from_db()
+    assert left.remove_after is None
+    assert "/images/old.qcow2 Kept" in seen(operator.get(address)).text
+    hosts_only = make.user()
+    make.grant(hosts_only, "platform-operator", estate.north)
+    page = seen(browser(hosts_only).get(address))
+    assert "/images/old.qcow2" not in page.text
+    assert "And 1 of VMs that you do not see." in page.text
+    assert browser(hosts_only).post(reverse("host-keep", args=[estate.north.pk, left.pk])).status_code == 404

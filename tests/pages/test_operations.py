@@ -52,7 +52,7 @@ def test_each_form_submits_its_operation(maintainer: Client, estate: Estate) -> 
             {"timeout_seconds": 1800, "probation_seconds": 0},
         ),
         (
-            lambda: send(maintainer, "vm-migrate", vm, policy="assured", bandwidth_mib="200"),
+            lambda: send(maintainer, "vm-migrate", vm, policy="assured", bandwidth_mib="200", copy_disks="on"),
             "vm.migrate",
             {
                 "destination": estate.south.pk,
@@ -60,6 +60,7 @@ def test_each_form_submits_its_operation(maintainer: Client, estate: Estate) -> 
                 "policy": "assured",
                 "bandwidth_mib": 200,
                 "max_downtime_ms": None,
+                "copy_disks": True,
             },
         ),
         (lambda: send(maintainer, "vm-power", vm, "reboot"), "vm.reboot", {"timeout_seconds": 180}),

@@ -3,6 +3,7 @@ proving the paths that the VMs take."""
 
 from jobs.operations.hosts.activate import Activate
 from jobs.operations.hosts.drain import Drain
+from jobs.operations.hosts.leftovers import RemoveLeftovers
 from jobs.operations.hosts.paths import ProvePaths
 
-__all__ = ["Activate", "Drain", "ProvePaths"]
+__all__ = ["Activate", "Drain", "ProvePaths", "RemoveLeftovers"]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PROVE_PATHS = "host.prove_paths"
 #: How long a canary may travel, in seconds: it takes two; a destination that drops packets would take minutes.
 CANARY_SECONDS = 60.0
+#: The size of the volume that one host creates and the other looks for; it takes no room.
+MARKER_BYTES = 1024**2
 #: Before a host is drained, its paths were proved within this time.
 LATELY = timedelta(hours=1)
 #: How long a drain waits before it looks again whether another job has done proving.
@@ -164,8 +166,8 @@ def _marked(here: Hypervisor, there: Hypervisor, pool: str, other: str, pair: Ho
     prefix = f"{MARKER_PREFIX}{pair.canary}-"
     there.markers_remove(other, prefix)
     try:
-        there.marker_create(other, f"{prefix}{token}")
-        return here.marker_seen(pool, f"{prefix}{token}")
+        there.volume_create(other, f"{prefix}{token}", capacity_bytes=MARKER_BYTES)
+        return here.volume_seen(pool, f"{prefix}{token}")
     finally:
         there.markers_remove(other, prefix)
 

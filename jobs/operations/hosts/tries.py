@@ -16,7 +16,7 @@ FINAL = frozenset(
     {
         "cancelled", "rejected", "right_withdrawn", "device_tied", "storage_not_shared", "disk_cached",
         "emulation_unsafe", "split_brain", "definition_lost", "stale_definition", "guest_ignored_shutdown",
-        "managed_save",
+        "managed_save", "snapshots_not_copied",
     }
 )  # fmt: skip
 

@@ -221,9 +221,11 @@ class Monitor:
     def _sample(self, progress: MigrationProgress) -> None:
         now = time.monotonic()
         self.trace.copying = self.trace.copying or now
+        # The time that the disks took before is no part of what the memory takes.
+        since = self.trace.copying if progress.disk_total_bytes else self.trace.started
         self.passes.add(
             Sample(
-                at=now - self.trace.started,
+                at=now - since,
                 iteration=progress.iteration,
                 remaining=progress.memory_remaining_bytes,
                 bps=progress.memory_bps,
@@ -246,7 +248,9 @@ class Monitor:
             return "post-copy"
         if self.trace.suspended is not None:
             return "stop-and-copy"
-        return "warm-up" if self.passes.now else "preparing"
+        if self.passes.now:
+            return "warm-up"
+        return "disk copy" if self.last.disk_remaining_bytes else "preparing"
 
     def _show(self) -> None:
         progress = self.last
@@ -255,6 +259,8 @@ class Monitor:
             self.passes.percent(progress.memory_total_bytes),
             remaining_bytes=progress.memory_remaining_bytes,
             total_bytes=progress.memory_total_bytes,
+            disk_remaining_bytes=progress.disk_remaining_bytes,
+            disk_total_bytes=progress.disk_total_bytes,
             bps=progress.memory_bps,
             dirty_bps=progress.dirty_bps,
             iteration=progress.iteration,
@@ -292,7 +298,7 @@ class Monitor:
             milliseconds=milliseconds,
         )
         self.standing.downtime_ms = milliseconds
-        self.standing.raised_at = time.monotonic() - self.trace.started
+        self.standing.raised_at = self.passes.now.at if self.passes.now else 0.0
 
     def _switched_to_postcopy(self) -> None:
         self.standing.in_postcopy, self.trace.postcopy = True, time.monotonic()

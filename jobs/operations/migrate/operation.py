@@ -20,7 +20,7 @@ from jobs.engine.context import JobContext
 from jobs.errors import CancelRequested, Fenced, InvalidRequest, NotAdmitted, OperationFailed, OutcomeUnknown
 from jobs.models import Job
 from jobs.operations.base import Operation
-from jobs.operations.migrate import luggage, verification
+from jobs.operations.migrate import copying, luggage, verification
 from jobs.operations.migrate.destinations import destination_chosen, promises_mib
 from jobs.operations.migrate.monitor import Listener, Monitor, Trace
 from jobs.operations.migrate.obeying import nobody_waits
@@ -30,7 +30,7 @@ from jobs.operations.migrate.settle import settle
 from jobs.operations.migrate.surroundings import forbidden
 from jobs.operations.migrate.truth import Truth
 from jobs.operations.migrate.verification import Outcome
-from jobs.operations.params import integer, only
+from jobs.operations.params import boolean, integer, only
 from jobs.operations.power import refuse_unsettled
 from jobs.operations.waiting import wait_for
 
@@ -47,7 +47,7 @@ class Migrate(Operation):
     action = Action.MIGRATE
 
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        only(params, "destination", "policy", "bandwidth_mib", "max_downtime_ms")
+        only(params, "destination", "policy", "bandwidth_mib", "max_downtime_ms", "copy_disks")
         destination = params.get("destination")
         if destination is not None and (isinstance(destination, bool) or not isinstance(destination, int | str)):
             raise InvalidRequest("“destination” is a host's id or name.", field="params.destination")
@@ -56,6 +56,7 @@ class Migrate(Operation):
             "policy": policy_wish(params),
             "bandwidth_mib": integer(params, "bandwidth_mib", default=0, low=0, high=1_000_000),
             "max_downtime_ms": integer(params, "max_downtime_ms", default=None, low=1, high=2_000_000),
+            "copy_disks": boolean(params, "copy_disks", default=False),
         }
 
     def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
@@ -87,6 +88,7 @@ class Migrate(Operation):
             context.on(destination),
             promised_mib=promises_mib(before=context.job).get(destination.pk, 0),
             forbidden=forbidden(context.vm, destination, before=context.job, part_of=context.job.parent),
+            copy_disks=context.params.get("copy_disks", False),
         )
         context.verdicts(verdicts(facts))
         context.note(
@@ -96,6 +98,7 @@ class Migrate(Operation):
             persistent=facts.definition.persistent,
             autostart=facts.definition.autostart,
             snapshots=luggage.packed(facts.snapshots),
+            copies=copying.packed(facts.copies),
         )
 
     def execute(self, context: JobContext) -> None:
@@ -106,6 +109,7 @@ class Migrate(Operation):
             monitor = _taken_up(context, source, destination, policy)
             problem: HypervisorError | None = None
         else:
+            copying.make_volumes(context, destination)
             luggage.take_off(context, source)
             monitor, problem = _call(context, source, destination, policy)
         with context.step("settle", "Ask both hosts where the VM runs") as step:
@@ -157,9 +161,13 @@ class Migrate(Operation):
         context.verdicts(verification.verdicts(outcome))
         vm_details_read(context.vm, connection)
         carried_over(context.vm, context.job.journal["xml"])
+        copying.note_leftovers(context, source)
 
     def rollback(self, context: JobContext, error: BaseException) -> str:
-        """The VM is where it is; what travels with it is put back on there."""
+        """The VM is where it is; what travels with it is put back on there. Copies of its disks go where it is not."""
+        source, destination = _hosts(context)
+        if context.job.journal.get("made") and _knows(context, source) and not _knows(context, destination):
+            copying.remove_volumes(context, destination)
         for host in _hosts(context):
             if _knows(context, host):
                 luggage.put_on(context, host)
@@ -191,6 +199,7 @@ def _spec(context: JobContext, source: Host, policy: Policy) -> MigrationSpec:
         unsafe=True,  # that the storage is shared was declared or proved, which libvirt cannot tell: see the prechecks
         persistent=context.job.journal["persistent"],
         encrypted=source.cluster.encrypted_migrations,
+        copied=tuple(copy.target for copy in copying.unpacked(context)),
     )
 
 
@@ -213,6 +222,7 @@ def _call(
                 spec={
                     "unsafe": spec.unsafe,
                     "encrypted": spec.encrypted,
+                    "copied": spec.copied,
                     "postcopy": spec.allow_postcopy,
                     "downtime_ms": spec.max_downtime_ms,
                 },

@@ -38,6 +38,7 @@ class MigratePreview(Migrate):
         facts = read_facts(
             context.vm, source, destination, context.on(source), context.on(destination),
             promised_mib=promises_mib().get(destination.pk, 0), forbidden=forbidden(context.vm, destination),
+            copy_disks=context.params.get("copy_disks", False),
         )  # fmt: skip
         found = verdicts(facts)
         steps = context.ledger.steps

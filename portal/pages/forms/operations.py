@@ -136,7 +136,12 @@ class MigrateForm(OperationForm):
         max_value=1_000_000,
         help_text="None if left empty.",
     )
-    advanced = ("max_downtime_ms", "bandwidth_mib")
+    copy_disks = forms.BooleanField(
+        label="Copy the disks that the hosts do not share",
+        required=False,
+        help_text="The files here are kept for a day and then removed. Snapshots inside the disks stand in the way.",
+    )
+    advanced = ("max_downtime_ms", "bandwidth_mib", "copy_disks")
 
     def __init__(self, destinations: QuerySet[Host], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

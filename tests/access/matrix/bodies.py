@@ -174,6 +174,7 @@ API: dict[tuple[str, str], Body] = {
         "operation": "cluster.rebalance",
         "target": {"cluster": key(side.cluster)},
     },
+    ("api:job-list", "POST:host.remove_leftovers"): _on_host("host.remove_leftovers"),
     ("api:job-controls", "POST"): lambda side, _: {"verb": "force_completion"},
     ("api:job-list", "POST:vm.start"): _submit("vm.start"),
     ("api:job-list", "POST:vm.shutdown"): _submit("vm.shutdown"),

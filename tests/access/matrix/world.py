@@ -23,7 +23,7 @@ from audit.events import EventAction
 from audit.holds import Cover, Hold, hold_place
 from audit.models import AuditEvent, AuditSeal
 from audit.record import record
-from inventory.models import VM, ApprovalRule, Cluster, Host, SeenChange, Segment, Sighting, Snapshot
+from inventory.models import VM, ApprovalRule, Cluster, Host, Leftover, SeenChange, Segment, Sighting, Snapshot
 from jobs.approvals import ask_for_approval
 from jobs.models import Approval, BrokenGlass, Job, Step
 from jobs.states import State
@@ -67,6 +67,7 @@ class Side:
     event: Any
     seal: Any
     hold: Any
+    leftover: Any
     search: Any = None
 
 
@@ -172,6 +173,9 @@ def _machines(side: str, segment: Segment | None, host: Host, person: User) -> d
     outside = {"kind": SeenChange.Kind.DEFINITION, "verdict": SeenChange.Verdict.OUTSIDE, "seen_at": now}
     change = SeenChange.objects.create(vm=vm, host_name=host.name, after={"title": word}, **outside)
     make.changed_definition(vm).save()
+    leftover = Leftover.objects.create(
+        host=host, vm=vm, vm_name=word, path=f"/images/{word}", left_at=now, remove_after=now
+    )
     step = Step.objects.create(
         job=done, position=1, phase="execute", name="save", title=word, detail=word, started_at=now
     )
@@ -192,6 +196,7 @@ def _machines(side: str, segment: Segment | None, host: Host, person: User) -> d
         "change": change,
         "broken": BrokenGlass.objects.create(job=done, reason=word),
         "step": step,
+        "leftover": leftover,
         "sighting": Sighting.objects.get(uuid=vm.uuid),
         "event": event,
         "seal": seal,

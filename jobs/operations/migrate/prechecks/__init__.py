@@ -28,6 +28,7 @@ def verdicts(facts: Facts) -> list[Verdict]:
         guest.saved(facts),
         guest.devices(facts),
         storage.storage(facts),
+        storage.copying(facts),
         guest.emulation(facts),
         hardware.versions(facts),
         hardware.machine(facts),

@@ -17,6 +17,7 @@ from hypervisor.types import (
     SavedSnapshot,
 )
 from inventory.models import VM, Host, HostPair
+from jobs.operations.migrate.prechecks.disks import Copy, read_copies, shared_how, writable
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Facts:
     snapshots: list[SavedSnapshot]
     promised_mib: int
     path: HostPair | None
-    forbidden: str
+    forbidden: str = ""
+    copies: tuple[Copy, ...] = ()
 
 
 def read_facts(
@@ -49,10 +51,11 @@ def read_facts(
     *,
     promised_mib: int = 0,
     forbidden: str = "",
+    copy_disks: bool = False,
 ) -> Facts:
     """Ask both hosts, side by side; `promised_mib` of the destination's memory is for others that are on their way,
-    `forbidden` is what a placement rule says against it. Raises GuestNotFound when the source does not know the VM,
-    HostUnreachable.
+    `forbidden` is what a placement rule says against it; with `copy_disks`, also what it takes to copy the disks that
+    they do not share. Raises GuestNotFound when the source does not know the VM, HostUnreachable.
 
     It lasts as many round trips as it takes, so what is asked of one host is asked together.
     """
@@ -74,20 +77,9 @@ def read_facts(
         path = HostPair.objects.filter(source=source, destination=destination).first()
         there, destination_facts = of_destination.result()
         lacks = of_needs.result()
+    local = [disk for disk in writable(definition) if copy_disks and not shared_how(disk, source, path)]
     return Facts(
-        vm=vm,
-        source=source,
-        destination=destination,
-        state=state,
-        activity=activity,
-        definition=definition,
-        needs=needs,
-        there=there,
-        source_identity=source_identity,
-        destination_facts=destination_facts,
-        lacks=lacks,
-        snapshots=snapshots,
-        promised_mib=promised_mib,
-        path=path,
-        forbidden=forbidden,
-    )
+        vm, source, destination, state, activity, definition, needs, there, source_identity, destination_facts, lacks,
+        snapshots, promised_mib, path, forbidden,
+        copies=read_copies(local, uuid, on_source, on_destination) if local else (),
+    )  # fmt: skip

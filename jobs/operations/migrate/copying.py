@@ -1,0 +1,70 @@
+"""Disks that are copied along: volumes at the destination before, and what is left at the source after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hypervisor.errors import HypervisorError
+from inventory.leftovers import leftover_noted
+from inventory.models import Host
+from jobs.operations.migrate.prechecks.disks import Copy
+
+if TYPE_CHECKING:
+    from jobs.engine.context import JobContext
+
+
+def packed(copies: Sequence[Copy]) -> list[dict[str, Any]]:
+    """As it is journalled."""
+    return [asdict(copy) for copy in copies]
+
+
+def unpacked(context: JobContext) -> list[Copy]:
+    """As it was journalled."""
+    return [Copy(**facts) for facts in context.job.journal.get("copies", ())]
+
+
+def make_volumes(context: JobContext, destination: Host) -> None:
+    """Before the migration: a volume for each disk that is copied, as large as the guest sees it. Those that an earlier
+    attempt of the job made stay.
+    """
+    copies, there = unpacked(context), context.on(destination)
+    if not copies:
+        return
+    with context.step("volumes", "Make room for the disks at the destination", shown_at_once=False) as step:
+        for copy in copies:
+            made: list[str] = context.job.journal.get("made", [])
+            if copy.target in made and there.volume_seen(copy.pool, copy.name):
+                continue
+            create = partial(
+                there.volume_create, copy.pool, copy.name,
+                capacity_bytes=copy.capacity_bytes, image_format=copy.image_format,
+            )  # fmt: skip
+            try:
+                context.effect(
+                    "volume_create", create, host=destination, journal={"made": sorted({*made, copy.target})},
+                    pool=copy.pool, volume=copy.name,
+                )  # fmt: skip
+            except HypervisorError as error:
+                if not error.retryable:
+                    context.note(made=made)  # it is another's: not ours to remove
+                raise
+        step.detail = f"{len(copies)} disks"
+
+
+def remove_volumes(context: JobContext, destination: Host) -> None:
+    """After a migration that did not come about, for a VM that the destination does not know: what was made for it."""
+    made, there = set(context.job.journal.get("made", ())), context.on(destination)
+    for copy in unpacked(context):
+        if copy.target in made:
+            remove = partial(there.volume_remove, copy.pool, copy.name)
+            context.undo_effect("volume_remove", remove, host=destination, pool=copy.pool, volume=copy.name)
+
+
+def note_leftovers(context: JobContext, source: Host) -> None:
+    """After a migration that was verified: the source's files are kept for a while, and then removed."""
+    for copy in unpacked(context):
+        noted = partial(leftover_noted, source, context.vm, path=copy.path, size_bytes=copy.capacity_bytes)
+        context.ledger.commit(then=noted)
