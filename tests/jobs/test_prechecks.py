@@ -104,6 +104,7 @@ CASES: dict[str, Any] = {
     "file_missing": lambda f: lacking(f, files=("/iso/rescue.iso",)),
     "network_missing": lambda f: lacking(f, networks=("net-x",)),
     "filter_missing": lambda f: lacking(f, filters=("clean-traffic",)),
+    "placement_rule": lambda f: replace(f, forbidden="The rule “apart” keeps ledger from right."),
     "memory_short": lambda f: replace(f, promised_mib=10**9),
 }
 

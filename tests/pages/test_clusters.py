@@ -55,7 +55,7 @@ def test_one_click_runs_the_plan(operator: Client, estate: Estate, uneven: list[
     answer = run(operator, estate.cluster)
     job = Job.objects.get()
     assert (answer.status_code, answer["Location"]) == (302, reverse("job-detail", args=[job.pk]))
-    assert (job.operation, job.params["mode"], job.params["policy"]) == ("cluster.rebalance", "run", "gentle")
+    assert (job.operation, job.params["mode"], job.params["policy"]) == ("cluster.rebalance", "run", "")
     page = detail(operator, estate)
     assert "Run this plan" not in page.text
     assert "Rebalance baltic" in page.text

@@ -130,7 +130,7 @@ def test_the_number_of_sql_statements_does_not_grow(
         make.job(vm, by=ben, state=State.RUNNING)
         make.nic(vm, "payroll-net", foreign_segment=estate.payroll)
     assert statements(viewer, reverse(page)) == few
-    assert few <= 18
+    assert few <= 19
 
 
 def test_it_says_how_to_get_access_when_there_is_nothing(estate: Estate) -> None:

@@ -110,6 +110,7 @@ def addresses(estate: Estate) -> dict[str, str]:
         "hold-lift": [hold_place(name="Case 7", reason="a court", cover=Cover(), actor=SYSTEM).id],
         "access-give": [asked.pk],
         "access-refuse": [asked.pk],
+        "host-keep": [estate.north.pk, 1],
         "vm-power": [estate.vm.pk, "reboot"],
         "job-control": [job.pk, "force-completion"],
         "segment-revoke": [estate.ledger.pk, grant.pk],
