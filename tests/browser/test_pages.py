@@ -197,7 +197,7 @@ def test_filtering_sorting_and_paging_exchange_the_list_and_keep_the_address(
     rows = page.locator("#results tbody tr")
     expect(rows).to_have_count(50)
     page.get_by_role("link", name="Next").click()
-    expect(rows).to_have_count(13)
+    expect(rows).to_have_count(17)
     page.fill("#id_q", "ledger-")
     expect(rows).to_have_count(3)
     expect(page.locator("#results-status")).to_have_text("3 found")
