@@ -199,8 +199,8 @@ def test_filtering_sorting_and_paging_exchange_the_list_and_keep_the_address(
     page.get_by_role("link", name="Next").click()
     expect(rows).to_have_count(17)
     page.fill("#id_q", "ledger-")
-    expect(rows).to_have_count(3)
-    expect(page.locator("#results-status")).to_have_text("3 found")
+    expect(rows).to_have_count(7)
+    expect(page.locator("#results-status")).to_have_text("7 found")
     page.get_by_role("link", name="Name").click()
     expect(rows.first).to_contain_text("ledger-stray")
     assert "q=ledger-" in page.url
