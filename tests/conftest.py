@@ -11,6 +11,7 @@ from django.test import TransactionTestCase
 from audit import triggers
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where the lab's tests are shared out to two processes (`--dist loadgroup`), those that use one lab stay together:
     a lab takes longer to start than most of its tests.

@@ -36,6 +36,8 @@ def own(site: Site, tmp_path: Path) -> Iterator[VM]:
     """A guest like `small` on host1, whose disk of 64 MiB is on host1 alone and has 8 MiB of known bytes in it."""
     Cluster.objects.update(shared_storage=False)
     first = site.lab.host("host1")
+    like = next(host for host in site.lab.hosts() if "small" in virsh(host.uri, "list", "--all", "--name").split())
+    xml = virsh(like.uri, "dumpxml", "--inactive", "--migratable", "small")
     for host in site.lab.hosts():
         virsh(host.uri, "pool-create-as", "local", "dir", "--target", OWN, "--build")
     raw = tmp_path / "own.raw"
@@ -43,7 +45,6 @@ def own(site: Site, tmp_path: Path) -> Iterator[VM]:
         file.write(bytes(range(256)) * 4096 * 8)
         file.truncate(64 * 1024**2)
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(raw), str(image(first))], check=True)
-    xml = virsh(first.uri, "dumpxml", "--inactive", "--migratable", "small")
     xml = re.sub(r"<uuid>.*?</uuid>|<mac .*?/>|<log .*?/>", "", xml.replace("<name>small<", "<name>own<"))
     xml = re.sub(r"<source file='[^']*'/>(?=\s*<target dev='vda')", f"<source file='{OWN}/own.qcow2'/>", xml)
     assert f"{OWN}/own.qcow2" in xml
