@@ -11,17 +11,6 @@ from django.test import TransactionTestCase
 from audit import triggers
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where the lab's tests are shared out to two processes (`--dist loadgroup`), those that use one lab stay together:
-    a lab takes longer to start than most of its tests.
-    """
-    for item in items:
-        if item.get_closest_marker("lab"):
-            room = item.path.parent.name
-            item.add_marker(pytest.mark.xdist_group(item.path.stem if room == "lab" else room))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _flush_may_empty_the_record() -> Iterator[None]:
     """A test with real transactions ends by emptying every table, which the record's triggers would refuse."""
