@@ -19,6 +19,8 @@ from hypervisor.types import MARK_NAMESPACE
 from lab.host import Host
 
 LOOK_EVERY = 0.1
+#: The first look at each host is waited for so long, in seconds.
+FIRST_LOOK_WITHIN = 10.0
 #: While a short phase is waited for.
 LOOK_CLOSELY = 0.01
 _STATES = {
@@ -53,11 +55,14 @@ class Watch:
         self._lock = threading.Lock()
         self._history: list[Reading] = []
         self.every = LOOK_EVERY
+        self._first = {host.name: threading.Event() for host in hosts}
         self._threads = [threading.Thread(target=self._follow, args=(host,), daemon=True) for host in hosts]
 
     def __enter__(self) -> Watch:
         for thread in self._threads:
             thread.start()
+        for looked in self._first.values():  # what a fault meets is known only from a look before it
+            looked.wait(FIRST_LOOK_WITHIN)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -86,6 +91,7 @@ class Watch:
                 handle, state, reason = None, UNREADABLE, 0
             with self._lock:
                 self._history.append(Reading(host.name, asked, time.monotonic(), state, reason))
+            self._first[host.name].set()
 
 
 def _state(handle: libvirt.virConnect, uuid: str) -> tuple[str, int]:
