@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import pairwise
+from typing import Self
 
 #: Between two questions, in seconds: what the figure is exact to.
 EVERY = 0.02
@@ -56,7 +57,7 @@ def longest_silence(
 
 
 class Echoes:
-    """Asks one address for echoes, every so many seconds, from a thread of its own, until stopped."""
+    """Asks one address for echoes, every so many seconds, from a thread of its own, until stopped or left (`with`)."""
 
     def __init__(self, address: str, *, every: float = EVERY) -> None:
         self.address, self._every = address, every
@@ -67,6 +68,14 @@ class Echoes:
         self._why = ""
         self._thread = threading.Thread(target=self._ask, name=f"echoes-{address}", daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End it without a figure."""
+        self._over.set()
+        self._thread.join()
 
     def answered(self, more: int, *, seconds: float) -> bool:
         """Wait until so many more answers have come; whether they have."""

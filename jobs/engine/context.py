@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -119,6 +119,10 @@ class JobContext:
             connection = self._resources.enter_context(pool.borrow(host.uri))
             self._connections[host.pk] = connection
         return connection
+
+    def hold(self, resource: AbstractContextManager[T]) -> T:
+        """Enter something that is left when the job's run ends, however it ends."""
+        return self._resources.enter_context(resource)
 
     # -- may it go on -------------------------------------------------------------------------------------------
 

@@ -43,14 +43,22 @@ class VMPolicyForm(PortalForm):
     )
 
 
-class VMMigrationPolicy(ServicePage):
+class PolicyPage(ServicePage):
+    """What both have in common."""
+
+    heading = "Migrations"
+    body_template = "vms/forms/migration_policy.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(policies=POLICIES, **kwargs)
+
+
+class VMMigrationPolicy(PolicyPage):
     """Of one VM."""
 
     declared_action = Action.EDIT
     section = "vms"
     form_class = VMPolicyForm
-    heading = "Migrations"
-    body_template = "vms/forms/migration_policy.html"
 
     def prepare(self) -> None:
         vms = VM.objects.select_related("segment")
@@ -58,9 +66,6 @@ class VMMigrationPolicy(ServicePage):
 
     def get_initial(self) -> dict[str, Any]:
         return {"policy": self.vm.migration_policy, "address": self.vm.probe_address}
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(policies=POLICIES, **kwargs)
 
     def subject(self) -> str:
         return self.vm.name
@@ -74,23 +79,19 @@ class VMMigrationPolicy(ServicePage):
         return self.back_url()
 
 
-class SegmentMigrationPolicy(ServicePage):
+class SegmentMigrationPolicy(PolicyPage):
     """Of the VMs of a segment that say nothing themselves."""
 
     declared_action = Action.EDIT
     section = "segments"
     form_class = SegmentPolicyForm
-    heading = "Migrations"
-    body_template = "vms/forms/migration_policy.html"
 
     def prepare(self) -> None:
-        self.segment: Segment = visible_or_404(self.request, Segment.objects.all(), self.kwargs["pk"], Action.EDIT)
+        segments = Segment.objects.all()
+        self.segment: Segment = visible_or_404(self.request, segments, self.kwargs["pk"], Action.EDIT)
 
     def get_initial(self) -> dict[str, Any]:
         return {"policy": self.segment.migration_policy}
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(policies=POLICIES, **kwargs)
 
     def subject(self) -> str:
         return f"Segment {self.segment}"

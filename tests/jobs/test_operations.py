@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import ClassVar, Self
 
 import pytest
 from django.db import connection
@@ -12,6 +13,7 @@ from access.gate import SYSTEM
 from audit.events import EventAction, Outcome
 from audit.models import AuditEvent
 from hypervisor.connect import connect
+from hypervisor.echoes import Silence
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.faults import Fault, plant
 from hypervisor.simulated_driver.machine import Upgrade
@@ -20,6 +22,7 @@ from inventory.models import Snapshot
 from inventory.services.migration import segment_set_migration, vm_set_migration
 from jobs.models import Job, JobLock, Step
 from jobs.operations.migrate import convergence, passes
+from jobs.operations.migrate import operation as migrate
 from jobs.services import job_cancel
 from jobs.states import State
 
@@ -200,6 +203,38 @@ def test_a_migration_that_never_converges_is_stopped_with_the_reason(stubborn):
     assert "MiB/s" in job.error_message
     assert "750 ms are allowed" in job.error_message
     assert_at_home(stubborn, [])
+
+
+class Listening:
+    """Stands in for the echoes, which would be asked of the network; says whether they are asked for still."""
+
+    ask: ClassVar[set[str]] = set()
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.ask.add(address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.ask.discard(self.address)
+
+    def stop(self) -> Silence:
+        self.ask.discard(self.address)
+        return Silence(77)
+
+
+@pytest.mark.parametrize(("fault", "state"), [(None, State.SUCCEEDED), (Fault.MIGRATION_FAILS, State.FAILED)])
+def test_nobody_listens_to_a_guest_once_its_migration_is_over(estate, monkeypatch, fault, state):
+    monkeypatch.setattr(migrate, "Echoes", Listening)
+    vm_set_migration(actor=SYSTEM, vm=estate.vm, policy="", address="192.0.2.7")
+    if fault is not None:
+        plant(fault, "left", str(estate.vm.uuid))
+    job = estate.do("vm.migrate")
+    assert job.state == state, job.error_message
+    assert job.result.get("downtime_outside_ms") == (77 if fault is None else None)
+    assert Listening.ask == set()
 
 
 def test_the_vms_policy_ends_it_where_the_request_names_none(stubborn):

@@ -261,7 +261,8 @@ def _blocking_call(context: JobContext, source: Host, destination: Host, spec: M
     threading.Thread(target=call, name=f"migrate-{uuid}", daemon=True).start()
     ended.wait(HEAD_START)
     monitor.set_limit()
-    monitor.trace.echoes = Echoes(context.vm.probe_address) if context.vm.probe_address else None
+    if context.vm.probe_address:
+        monitor.trace.echoes = context.hold(Echoes(context.vm.probe_address))
     listener = Listener(uuid, connection, context.on(destination), monitor.trace)
     try:
         monitor.follow(ended)

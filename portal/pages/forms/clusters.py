@@ -8,30 +8,18 @@ from django import forms
 
 from inventory.models import VM, Cluster, Host, PlacementRule, Segment
 from portal.pages.forms.base import PortalForm
-from portal.pages.forms.operations import POLICIES, OperationForm
+from portal.pages.forms.operations import MovesForm
 
 Kind = PlacementRule.Kind
 #: Rows that a list of choices shows at once.
 ROWS = 6
 
 
-class RebalanceForm(OperationForm):
+class RebalanceForm(MovesForm):
     """`cluster.rebalance`, carried out."""
 
-    policy = forms.ChoiceField(
-        label="How far each migration may go for its end",
-        choices=[("", "As each VM's own policy says"), *((value, label) for value, label, _ in POLICIES)],
-        required=False,
-    )
     most_moves = forms.IntegerField(
         label="Moves at most", required=False, min_value=1, max_value=200, help_text="20 if left empty."
-    )
-    bandwidth_mib = forms.IntegerField(
-        label="Bandwidth cap of each, in MiB/s",
-        required=False,
-        min_value=1,
-        max_value=1_000_000,
-        help_text="None if left empty.",
     )
     advanced = ("policy", "most_moves", "bandwidth_mib")
 

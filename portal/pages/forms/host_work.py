@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 
 from jobs.operations.hosts.pace import MOST_AT_ONCE
-from portal.pages.forms.operations import POLICIES, OperationForm
+from portal.pages.forms.operations import MovesForm
 
 UNMOVABLE = [
     ("refuse", "Then do not begin", "Nothing moves unless everything can."),
@@ -16,23 +16,11 @@ UNMOVABLE = [
 ]
 
 
-class PacedForm(OperationForm):
-    """How the VMs are moved."""
+class PacedForm(MovesForm):
+    """How many VMs are moved at a time."""
 
-    policy = forms.ChoiceField(
-        label="How far each migration may go for its end",
-        choices=[("", "As each VM's own policy says"), *((value, label) for value, label, _ in POLICIES)],
-        required=False,
-    )
     at_once = forms.IntegerField(
         label="VMs at once", required=False, min_value=1, max_value=MOST_AT_ONCE, help_text="2 if left empty."
-    )
-    bandwidth_mib = forms.IntegerField(
-        label="Bandwidth cap of each, in MiB/s",
-        required=False,
-        min_value=1,
-        max_value=1_000_000,
-        help_text="None if left empty.",
     )
     advanced = ("policy", "at_once", "bandwidth_mib")
 

@@ -108,6 +108,23 @@ POLICIES = [
 ]
 
 
+class MovesForm(OperationForm):
+    """Work that lets several VMs migrate."""
+
+    policy = forms.ChoiceField(
+        label="How far each migration may go for its end",
+        choices=[("", "As each VM's own policy says"), *((value, label) for value, label, _ in POLICIES)],
+        required=False,
+    )
+    bandwidth_mib = forms.IntegerField(
+        label="Bandwidth cap of each, in MiB/s",
+        required=False,
+        min_value=1,
+        max_value=1_000_000,
+        help_text="None if left empty.",
+    )
+
+
 class DestinationField(forms.ModelChoiceField):
     """Hosts that can take the VM, with the room they have."""
 
