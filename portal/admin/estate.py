@@ -8,7 +8,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from inventory.models import NIC, VM, Host, SeenChange, Segment, Sighting, Snapshot
+from inventory.models import NIC, VM, Host, PlacementRule, SeenChange, Segment, Sighting, Snapshot
+from inventory.rules_seen import rules_seen
 from portal.admin.base import Acknowledged, ReadOnlyAdmin, ReadOnlyInline, as_text
 
 
@@ -34,7 +35,8 @@ class VMs(ReadOnlyAdmin):
     fields = [
         "name", "uuid", "title", "description", "segment", "host", "power_state", "state_reason", "is_split",
         "split_at", "missing_since", "observed_at", "created_at", "memory_mib", "vcpus", "virt_type", "machine",
-        "autostart", "persistent", "agent_channel", "agent_connected", "disks_text", "definition_observed_at",
+        "autostart", "persistent", "agent_channel", "agent_connected", "migration_policy", "probe_address", "disks_text",
+        "definition_observed_at",
     ]  # fmt: skip
     readonly_fields = ["disks_text"]
     inlines = [NICsOfVM, SnapshotsOfVM]
@@ -52,7 +54,41 @@ class Snapshots(ReadOnlyAdmin):
 
 
 class Clusters(ReadOnlyAdmin):
-    list_display = ["name", "shared_storage", "encrypted_migrations", "queue"]
+    list_display = ["name", "shared_storage", "encrypted_migrations", "balancing", "queue"]
+
+
+class PlacementRules(ReadOnlyAdmin):
+    """Which VMs may be on which hosts, and beside which others. What the auditor does not see is counted, not named."""
+
+    list_display = ["name", "cluster", "kind"]
+    list_filter = ["kind", "cluster"]
+    list_select_related = ["cluster"]
+    search_fields = ["name", "cluster__name"]
+    fields = ["name", "cluster", "kind", "vms_text", "segments_text", "hosts_text", "hidden"]
+    readonly_fields = ["vms_text", "segments_text", "hosts_text", "hidden"]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> PlacementRule | None:
+        """With what of it the auditor sees, as `seen`."""
+        rule: PlacementRule | None = super().get_object(request, object_id, from_field)
+        if rule is not None:
+            [rule.seen] = rules_seen(request.user, [rule])  # type: ignore[attr-defined,arg-type]
+        return rule
+
+    @admin.display(description="VMs")
+    def vms_text(self, rule: Any) -> str:
+        return ", ".join(vm.name for vm in rule.seen.vms)
+
+    @admin.display(description="Segments")
+    def segments_text(self, rule: Any) -> str:
+        return ", ".join(segment.name for segment in (rule.seen.segment, rule.seen.other_segment) if segment)
+
+    @admin.display(description="Hosts")
+    def hosts_text(self, rule: Any) -> str:
+        return ", ".join(host.name for host in rule.seen.hosts)
+
+    @admin.display(description="Not shown")
+    def hidden(self, rule: Any) -> int:
+        return int(rule.seen.hidden)
 
 
 class Hosts(ReadOnlyAdmin):
@@ -62,8 +98,8 @@ class Hosts(ReadOnlyAdmin):
     search_fields = ["name", "address", "hostname"]
     fields = [
         "name", "cluster", "uri", "availability", "connection", "connection_error", "observed_at", "host_uuid",
-        "hostname", "cpus", "cpu_model", "memory_mib", "memory_free_mib", "hypervisor", "hypervisor_version",
-        "library_version", "networks_text",
+        "hostname", "cpus", "cpu_model", "memory_mib", "memory_free_mib", "reserved_mib", "hypervisor",
+        "hypervisor_version", "library_version", "networks_text",
     ]  # fmt: skip
     readonly_fields = ["uri", "networks_text"]
 
@@ -79,7 +115,7 @@ class Hosts(ReadOnlyAdmin):
 class Segments(ReadOnlyAdmin):
     list_display = ["name", "description", "network_names"]
     search_fields = ["name", "networks__name"]
-    fields = ["name", "description", "network_names"]
+    fields = ["name", "description", "network_names", "migration_policy"]
     readonly_fields = ["network_names"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

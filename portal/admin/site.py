@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from access.models import AccessRequest, Grant, Membership, Role, Team, User
 from audit.models import AuditEvent, AuditSeal
-from inventory.models import VM, ApprovalRule, Cluster, Host, SeenChange, Segment, Sighting, Snapshot
+from inventory.models import VM, ApprovalRule, Cluster, Host, PlacementRule, SeenChange, Segment, Sighting, Snapshot
 from jobs.models import Approval, BrokenGlass, Job, Step
 from portal.admin import approvals, estate, people, record, work
 from portal.admin.access_matrix import AccessMatrix
@@ -22,6 +22,7 @@ auditors.register(Role, people.Roles)
 auditors.register(Grant, people.Grants)
 auditors.register(Cluster, estate.Clusters)
 auditors.register(Host, estate.Hosts)
+auditors.register(PlacementRule, estate.PlacementRules)
 auditors.register(Segment, estate.Segments)
 auditors.register(VM, estate.VMs)
 auditors.register(Snapshot, estate.Snapshots)

@@ -65,6 +65,7 @@ def estate() -> list[Model]:
     return [
         event, seal, person, team, Membership.objects.get(), grant.role, grant, host.cluster, host, segment, vm,
         snapshot, Sighting.objects.get(), job, step, request, ask_for_approval(waiting), broken, rule, change,
+        make.placement_rule(host.cluster, kind="only_on", segment=segment, hosts=[host], name=HOSTILE[:100]),
     ]  # fmt: skip
 
 
@@ -264,6 +265,23 @@ def test_approvals_and_their_rules_stay_out_where_an_auditor_is_denied(auditor):
     assert [approval.job.vm for approval in shown] == [seen]
     rules = auditor.get("/admin/inventory/approvalrule/").context["cl"].queryset
     assert [rule.segment for rule in rules] == [seen.segment]
+
+
+def test_a_placement_rule_names_what_its_auditor_sees_and_counts_the_rest(auditor):
+    host, closed = make.host(), make.segment("closed")
+    seen = make.vm("ledger", segment=make.segment("open"), host=host)
+    hidden = make.vm("engine", segment=closed, host=host)
+    rule = make.placement_rule(host.cluster, seen, hidden, name="never both")
+    half = make.user_with("auditor", username="half")
+    make.grant(half, "viewer", closed, effect=Effect.DENY)
+    for reader, shown, counted in ((None, {"ledger", "engine"}, 0), (half, {"ledger"}, 1)):
+        if reader:
+            auditor.force_login(reader)
+        found = auditor.get(address(rule)).context["original"]
+        assert {vm.name for vm in found.seen.vms} == shown
+        assert found.seen.hidden == counted
+        text = auditor.get(address(rule)).content.decode()
+        assert ("engine" in text) == ("engine" in shown)
 
 
 def test_a_long_list_is_counted_only_so_far(monkeypatch):

@@ -25,6 +25,8 @@ from inventory.syncing import host_sync
 from jobs.models import Job
 from jobs.services import job_submit
 from lab.estate import Lab
+from lab.host import Host as LabHost
+from lab.virsh import virsh
 from tests import factories as make
 from tests.labs import lab_named
 from tests.stack import Stack, until
@@ -168,11 +170,21 @@ def site(lab: Lab, transactional_db: None, tmp_path: Path, monkeypatch: pytest.M
     VM.objects.update(segment=segment)
     user = make.user_with("maintainer", segment)
     make.grant(user, "placement", cluster)
-    with Stack(tmp_path, environment) as stack:
-        _use_broker(stack.broker, monkeypatch)
-        stack.start_all()
-        yield Site(lab, stack, hosts, segment, user)
+    try:
+        with Stack(tmp_path, environment) as stack:
+            _use_broker(stack.broker, monkeypatch)
+            stack.start_all()
+            yield Site(lab, stack, hosts, segment, user)
+    finally:
+        for host, name in canaries(lab):  # of a flight that the end of the processes cut off; its job is forgotten
+            virsh(host.uri, "destroy", name)
     pool.close_idle()
+
+
+def canaries(lab: Lab) -> list[tuple[LabHost, str]]:
+    """The canaries on any host, asked of libvirt itself."""
+    found = [(host, name) for host in lab.hosts() for name in virsh(host.uri, "list", "--all", "--name").split()]
+    return [(host, name) for host, name in found if name.startswith("slipway-canary-")]
 
 
 def _use_broker(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

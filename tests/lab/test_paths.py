@@ -14,7 +14,7 @@ from jobs.services import job_submit
 from jobs.states import State
 from lab.shell import run
 from lab.virsh import virsh
-from tests.lab.conftest import Site
+from tests.lab.conftest import Site, canaries
 from tests.stack import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.django_db(transaction=True)]
@@ -25,12 +25,6 @@ MOST_SECONDS = 15.0
 
 def prove(site: Site) -> Job:
     return site.ended(job_submit(actor=SYSTEM, operation="host.prove_paths", target=Host.objects.get(name="host1")))
-
-
-def canaries(site: Site) -> list[str]:
-    """Names of the canaries on any host, asked of libvirt itself."""
-    names = [name for host in site.lab.hosts() for name in virsh(host.uri, "list", "--all", "--name").split()]
-    return [name for name in names if name.startswith("slipway-canary-")]
 
 
 @pytest.fixture
@@ -52,7 +46,7 @@ def test_the_paths_of_real_hosts_are_proved(site: Site) -> None:
         assert pair.ok
         assert pair.seconds is not None
         assert pair.seconds < MOST_SECONDS
-    assert canaries(site) == []
+    until(lambda: not canaries(site.lab), what="the last canary's end")
     assert not VM.objects.filter(name__startswith="slipway-canary-").exists()
     assert not SeenChange.objects.filter(vm__name__startswith="slipway-canary-").exists()
     site.record_is_whole()
@@ -61,6 +55,7 @@ def test_the_paths_of_real_hosts_are_proved(site: Site) -> None:
 def test_storage_is_shared_where_a_volume_made_there_is_seen_here(site: Site) -> None:
     """The hosts have two pools at the same paths: one directory is the same, the other is each host's own."""
     Cluster.objects.update(shared_storage=False)
+    site.lab.reset_guest("small")
     vm = site.ready("small")
     refused = site.do("vm.migrate", vm)
     assert (refused.state, refused.error_code) == (State.FAILED, "storage_not_shared"), refused.error_message
@@ -86,16 +81,16 @@ def test_a_path_that_a_firewall_blocks_is_found_and_nothing_is_sent_that_way(sit
     one, two = site.hosts
     assert path_between(one, two).is_broken
     assert path_between(two, one).ok
-    assert canaries(site) == []
+    until(lambda: not canaries(site.lab), what="the last canary's end")
 
 
 def test_a_worker_killed_in_the_middle_leaves_no_canary(site: Site) -> None:
     job = job_submit(actor=SYSTEM, operation="host.prove_paths", target=Host.objects.get(name="host1"))
-    until(lambda: canaries(site) != [], what="a canary")
+    until(lambda: canaries(site.lab), what="a canary")
     site.stack.kill("worker")
     site.stack.start_worker()
     job = site.ended(job)
     assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
     assert job.attempts > 1
     assert job.result["proved"] == 2
-    assert canaries(site) == []
+    until(lambda: not canaries(site.lab), what="the last canary's end")

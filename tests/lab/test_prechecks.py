@@ -23,6 +23,7 @@ ONLY_HERE = "<filter name='only-here' chain='root'/>"
 def odd(site: Site, tmp_path: Path) -> Iterator[Callable[..., VM]]:
     """Makes a guest like `small` with something replaced in its definition, without a disk, running on host1."""
     uri = site.lab.host("host1").uri
+    site.lab.reset_guest("small")
 
     def make(pattern: str, replacement: str) -> VM:
         xml = virsh(uri, "dumpxml", "--inactive", "--migratable", "small")
