@@ -35,8 +35,8 @@ class VMs(ReadOnlyAdmin):
     fields = [
         "name", "uuid", "title", "description", "segment", "host", "power_state", "state_reason", "is_split",
         "split_at", "missing_since", "observed_at", "created_at", "memory_mib", "vcpus", "virt_type", "machine",
-        "autostart", "persistent", "agent_channel", "agent_connected", "migration_policy", "probe_address", "disks_text",
-        "definition_observed_at",
+        "autostart", "persistent", "agent_channel", "agent_connected", "migration_policy", "probe_address",
+        "disks_text", "definition_observed_at",
     ]  # fmt: skip
     readonly_fields = ["disks_text"]
     inlines = [NICsOfVM, SnapshotsOfVM]

@@ -23,7 +23,18 @@ from audit.events import EventAction
 from audit.holds import Cover, Hold, hold_place
 from audit.models import AuditEvent, AuditSeal
 from audit.record import record
-from inventory.models import VM, ApprovalRule, Cluster, Host, Leftover, PlacementRule, SeenChange, Segment, Sighting, Snapshot
+from inventory.models import (
+    VM,
+    ApprovalRule,
+    Cluster,
+    Host,
+    Leftover,
+    PlacementRule,
+    SeenChange,
+    Segment,
+    Sighting,
+    Snapshot,
+)
 from jobs.approvals import ask_for_approval
 from jobs.models import Approval, BrokenGlass, Job, Step
 from jobs.states import State
