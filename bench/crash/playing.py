@@ -139,7 +139,7 @@ def _told(ground: Ground, job: Any, seconds_after_heal: float) -> Told:
     return Told(
         job_state=row.state,
         code=row.error_code,
-        locks=JobLock.objects.count(),
+        locks=JobLock.objects.filter(job=row).count(),  # canaries may fly, and hold theirs
         ends=ends.count(),
         unfinished=row.steps.filter(state="running").count(),
         effects=effects_of(job),
