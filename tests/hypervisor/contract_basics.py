@@ -352,6 +352,7 @@ class BasicsContract(ContractBase):
         first.force_off(estate.guest)
         first.start(estate.guest)
         eventually(estate, lambda: "started" in other.kinds(estate.guest), "a STARTED event")
+        eventually(estate, lambda: heard, "an event of the first watcher's: each has a thread of its own")
         assert len(heard) == 1
         other.subscription.stop()
 
