@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.balance_best import best_gib
 from bench.balance_bound import least_gib
-from bench.balance_instances import large_instance, peer_instance
+from bench.balance_instances import extended_instance, large_instance, peer_instance
 from bench.balance_peer import ask, score
 from bench.report import Goal, median, report
 from jobs.balancing.answer import Plan
@@ -28,15 +29,19 @@ LARGE_SEED = 2000
 AS_HBAL = Policy(start=0.5, enough=0.0, high=math.inf)
 
 
-def main(instances: int = 20) -> None:
-    """Balance `instances` clusters of 20 hosts and 400 VMs by both, and one of 100 hosts and 10,000 VMs by ours."""
+def main(instances: int = 20, search_seconds: int = 0) -> None:
+    """Balance `instances` clusters of 20 hosts and 400 VMs by both, as many to which hosts were just added, and one of
+    100 hosts and 10,000 VMs by ours. With `search_seconds` a solver looks for so long for a cheaper plan than ours in
+    the first cluster of each kind.
+    """
     plan(peer_instance(FIRST_SEED - 1), AS_HBAL)  # warms up
-    rows = []
-    for seed in range(FIRST_SEED, FIRST_SEED + instances):
-        rows.append(_compare(seed))
-        print(rows[-1], file=sys.stderr, flush=True)
+    seeds = range(FIRST_SEED, FIRST_SEED + instances)
+    rows = [_compare(seed, peer_instance(seed)) for seed in seeds]
+    extended = [_compare(seed, extended_instance(seed)) for seed in seeds]
     large = _large()
     print(large, file=sys.stderr)
+    kinds = (peer_instance, extended_instance) if search_seconds else ()
+    searched = [_search(make(FIRST_SEED), search_seconds) for make in kinds]
 
     def ratios(one: str, other: str) -> list[float]:
         return [row[one] / row[other] for row in rows]
@@ -49,6 +54,11 @@ def main(instances: int = 20) -> None:
         "gib_ratio_worst": max(gib),
         "instances_that_met_score_moves_and_gib": sum(met),
         "gib_over_bound_by_farthest_host": statistics.mean(ratios("gib", "bound_farthest_gib")),
+        "extended": {
+            f"{one}_over_{other}": statistics.mean(row[one] / row[other] for row in extended)
+            for one, other in (*((what, f"hbal_{what}") for what in ("score", "moves", "gib")), ("gib", "bound_gib"))
+        },
+        "searched": searched,
         "large": large,
     }
     goals = {
@@ -60,19 +70,20 @@ def main(instances: int = 20) -> None:
         "gib_over_lp_bound": Goal(1.05, statistics.mean(ratios("gib", "bound_gib"))),
         "large_s": Goal(60, large["seconds"]),
     }
-    report("balance", instances, [*rows, large], figures, goals, {"hbal": _version(), "numpy": np.__version__})
+    report(
+        "balance", instances, [*rows, *extended, large], figures, goals, {"hbal": _version(), "numpy": np.__version__}
+    )
 
 
-def _compare(seed: int) -> dict[str, Any]:
+def _compare(seed: int, estate: Estate) -> dict[str, Any]:
     """One cluster by both. hbal's moves are the VMs that end elsewhere: some it moves twice on the way."""
-    estate = peer_instance(seed)
     began = time.perf_counter()
     ours = plan(estate, AS_HBAL)
     seconds = time.perf_counter() - began
     place = _after(estate, ours)
     theirs = ask(estate)
     displaced = theirs.place != estate.host
-    return {
+    row = {
         "seed": seed,
         "start_score": theirs.before,
         "score": score(estate, place),
@@ -87,6 +98,24 @@ def _compare(seed: int) -> dict[str, Any]:
         "seconds": seconds,
         "hbal_seconds": theirs.seconds,
     }
+    print(row, file=sys.stderr, flush=True)
+    return row
+
+
+def _search(estate: Estate, seconds: int) -> dict[str, float]:
+    """How much a solver finds beyond our plan, and the bounds."""
+    ours = plan(estate, AS_HBAL)
+    place = _after(estate, ours)
+    best, proved = best_gib(estate, place, seconds)
+    row = {
+        "gib": sum(float(estate.memory_mib[move.vm]) for move in ours.moves) / 1024,
+        "best_found_gib": best,
+        "proved_gib": proved,
+        "bound_gib": least_gib(estate, place, mean_too=True),
+        "seconds": seconds,
+    }
+    print(row, file=sys.stderr, flush=True)
+    return row
 
 
 def _after(estate: Estate, ours: Plan) -> Ints:

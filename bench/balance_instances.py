@@ -36,6 +36,13 @@ def peer_instance(seed: int, hosts: int = 20, vms: int = 400) -> Estate:
     return Estate(resources, capacity_mib, capacity, place, memory.astype(float), loads)
 
 
+def extended_instance(seed: int, hosts: int = 20, fresh: int = 5, vms: int = 400) -> Estate:
+    """A cluster as `peer_instance` makes them, to which empty hosts were just added: `fresh` of its `hosts`."""
+    old = peer_instance(seed, hosts - fresh, vms)
+    capacity = np.tile(old.capacity[0], (hosts, 1))
+    return Estate(old.resources, capacity[:, 0], capacity, old.host, old.memory_mib, old.loads)
+
+
 def large_instance(seed: int, hosts: int = 100, vms: int = 10_000) -> Estate:
     """Hosts with about 65 % of their memory given away, 20 segments, 300 groups of three to be apart, two segments
     never side by side, and one bound to half of the hosts; many of these rules are broken to begin with.
