@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -10,7 +11,7 @@ from django.utils import timezone
 from audit.events import EventAction, Outcome
 from audit.record import record
 from jobs.errors import Fenced, InvalidTransition
-from jobs.models import Job, JobLock
+from jobs.models import Control, Job, JobLock
 from jobs.queue import nudge_on_commit
 from jobs.states import LEASED, TERMINAL, State, allowed
 from jobs.storable import storable
@@ -67,6 +68,7 @@ def advance(
         setattr(job, name, value)
     if to in TERMINAL:
         JobLock.objects.filter(job=job).delete()
+        _leave_no_wish(job, now)
         if job.parent_id is not None:
             _wake_parent(job)
     action, outcome = _EVENTS[to]
@@ -80,6 +82,14 @@ def advance(
         detail=detail,
     )
     return job
+
+
+def _leave_no_wish(job: Job, now: datetime) -> None:
+    """What was asked of a job that ends is not done any more, however it ends."""
+    if job.operation != "vm.migrate":
+        return
+    waiting = Control.objects.filter(job=job, outcome=Control.Outcome.WAITING)
+    waiting.update(outcome=Control.Outcome.REFUSED, note="The migration was over.", settled_at=now)
 
 
 def release(job: Job, to: State, **changes: Any) -> Job:
