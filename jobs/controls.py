@@ -33,12 +33,7 @@ def control_ask(*, actor: Actor, job: Job, verb: str, value: int | None = None) 
     """
     job = Job.objects.select_for_update(of=("self",)).get(pk=job.pk)
     gate.authorise(actor, operation_named(job.operation).action, job.target)
-    if verb not in Verb.values:
-        raise InvalidRequest(f"There is no control “{verb[:40]}”.", field="verb")
-    if (verb == Verb.SET_BANDWIDTH) != (value is not None):
-        raise InvalidRequest("A bandwidth goes with the change of bandwidth, and with nothing else.", field="value")
-    if value is not None and not 0 <= value <= LARGEST_BANDWIDTH_MIB:
-        raise InvalidRequest(f"A bandwidth is from 0 (no cap) to {LARGEST_BANDWIDTH_MIB} MiB/s.", field="value")
+    _check(verb, value)
     if job.operation != MIGRATE or job.state != State.RUNNING:
         raise InvalidTransition("Only a migration that runs can be controlled.")
     if job.phase == DISK_COPY:
@@ -53,6 +48,16 @@ def control_ask(*, actor: Actor, job: Job, verb: str, value: int | None = None) 
     asked = Control.objects.create(job=job, verb=verb, value=value, requested_by=by, requester_name=actor.username)
     record(EventAction.JOB_CONTROLLED, target=job, actor=actor, detail={"verb": verb, "value": value})
     return asked
+
+
+def _check(verb: str, value: int | None) -> None:
+    """Whether it makes sense by itself. Raises InvalidRequest."""
+    if verb not in Verb.values:
+        raise InvalidRequest(f"There is no control “{verb[:40]}”.", field="verb")
+    if (verb == Verb.SET_BANDWIDTH) != (value is not None):
+        raise InvalidRequest("A bandwidth goes with the change of bandwidth, and with nothing else.", field="value")
+    if value is not None and not 0 <= value <= LARGEST_BANDWIDTH_MIB:
+        raise InvalidRequest(f"A bandwidth is from 0 (no cap) to {LARGEST_BANDWIDTH_MIB} MiB/s.", field="value")
 
 
 def _refuse_beyond_approval(actor: Actor, job: Job) -> None:

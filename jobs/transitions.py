@@ -67,10 +67,7 @@ def advance(
     for name, value in changes.items():
         setattr(job, name, value)
     if to in TERMINAL:
-        JobLock.objects.filter(job=job).delete()
-        _leave_no_wish(job, now)
-        if job.parent_id is not None:
-            _wake_parent(job)
+        _let_go(job, now)
     action, outcome = _EVENTS[to]
     record(
         event or action,
@@ -84,12 +81,14 @@ def advance(
     return job
 
 
-def _leave_no_wish(job: Job, now: datetime) -> None:
-    """What was asked of a job that ends is not done any more, however it ends."""
-    if job.operation != "vm.migrate":
-        return
-    waiting = Control.objects.filter(job=job, outcome=Control.Outcome.WAITING)
-    waiting.update(outcome=Control.Outcome.REFUSED, note="The migration was over.", settled_at=now)
+def _let_go(job: Job, now: datetime) -> None:
+    """Of a job that ends: its locks, what is still asked of it, and the parent that waits for it."""
+    JobLock.objects.filter(job=job).delete()
+    if job.operation == "vm.migrate":
+        waiting = Control.objects.filter(job=job, outcome=Control.Outcome.WAITING)
+        waiting.update(outcome=Control.Outcome.REFUSED, note="The migration was over.", settled_at=now)
+    if job.parent_id is not None:
+        _wake_parent(job)
 
 
 def release(job: Job, to: State, **changes: Any) -> Job:
