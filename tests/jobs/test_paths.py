@@ -56,7 +56,7 @@ def canaries(estate: Estate) -> list[str]:
 def test_both_ways_are_proved_and_nothing_is_left(estate: Estate) -> None:
     job = estate.run(prove(estate))
     assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
-    assert job.result == {"proved": 2, "broken": [], "unproved": []}
+    assert job.result == {"proved": 2, "broken": 0, "unproved": 0}
     left, right = estate.hosts
     for source, destination in ((left, right), (right, left)):
         pair = path_between(source, destination)
@@ -66,7 +66,7 @@ def test_both_ways_are_proved_and_nothing_is_left(estate: Estate) -> None:
     assert canaries(estate) == []
     assert not JobLock.objects.exists()
     titles = [step.title for step in Step.objects.filter(job=job)]
-    assert titles == ["Prove the path from left to right", "Prove the path from right to left"]
+    assert titles == ["Prove the path to another host, 1 of 1", "Prove the path from another host, 1 of 1"]
 
 
 def test_storage_is_proved_along_and_then_needs_no_declaration(estate: Estate) -> None:
@@ -94,10 +94,11 @@ def test_a_path_that_is_broken_is_told_and_the_others_are_proved(estate: Estate)
     plant(Fault.MIGRATION_REFUSED, "left")
     job = estate.run(prove(estate))
     assert (job.state, job.error_code) == (State.FAILED, "path_broken")
-    assert "No VM gets from left to right: The host left would not migrate" in job.error_message
-    assert job.result["proved"] == 1
+    assert job.error_message.startswith("No canary got through on 1 of 2 paths; the page of left says which")
+    assert job.result == {"proved": 1, "broken": 1, "unproved": 0}
     left, right = estate.hosts
     assert path_between(left, right).is_broken
+    assert path_between(left, right).why.startswith("The host left would not migrate")
     assert not path_between(right, left).is_broken
     assert canaries(estate) == []
     outcomes = AuditEvent.objects.filter(job_id=str(job.pk), action=EventAction.EFFECT_OUTCOME).order_by("pk")
@@ -108,6 +109,17 @@ def test_a_path_that_is_broken_is_told_and_the_others_are_proved(estate: Estate)
     again = estate.run(prove(estate))
     assert again.state == State.SUCCEEDED
     assert not path_between(left, right).is_broken
+
+
+@pytest.mark.parametrize("fault", [Fault.MIGRATION_REFUSED, Fault.HOST_DOWN])
+def test_who_sees_one_host_is_told_of_no_other_and_nothing_that_it_said(estate: Estate, fault: Fault) -> None:
+    job = prove(estate)
+    plant(fault, "right")
+    job = estate.run(job)
+    assert job.state == State.FAILED
+    told = [job.error_message, str(job.result), *(step.title + step.detail for step in job.steps.all())]
+    assert "right" not in " ".join(told)
+    clear()
 
 
 def test_no_vm_is_sent_over_a_broken_path(estate: Estate) -> None:
