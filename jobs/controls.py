@@ -43,7 +43,7 @@ def control_ask(*, actor: Actor, job: Job, verb: str, value: int | None = None) 
     if verb == Verb.START_POST_COPY and job.params.get("policy") != "assured":
         raise NotAdmitted("not_armed", "Post-copy has to be allowed from the start, by the policy “assured”.")
     if verb == Verb.FORCE_COMPLETION:
-        _refuse_beyond_approval(actor, job)
+        refuse_beyond_approval(actor, job)
     by = None if isinstance(actor, System) else actor
     asked = Control.objects.create(job=job, verb=verb, value=value, requested_by=by, requester_name=actor.username)
     record(EventAction.JOB_CONTROLLED, target=job, actor=actor, detail={"verb": verb, "value": value})
@@ -60,7 +60,7 @@ def _check(verb: str, value: int | None) -> None:
         raise InvalidRequest(f"A bandwidth is from 0 (no cap) to {LARGEST_BANDWIDTH_MIB} MiB/s.", field="value")
 
 
-def _refuse_beyond_approval(actor: Actor, job: Job) -> None:
+def refuse_beyond_approval(actor: Actor, job: Job) -> None:
     """What was approved has a longest pause. Whoever lets it be any is a second person again: one who may approve. A
     job that went ahead without approval is not bound. Raises NotVisible, NotAllowed, NotAdmitted.
     """

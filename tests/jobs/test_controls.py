@@ -221,3 +221,21 @@ def test_nobody_goes_alone_beyond_the_pause_that_was_approved(estate: Estate, ru
     BrokenGlass.objects.create(job=running, reason="a fire")
     control_ask(actor=estate.user, **ask)
     assert Control.objects.count() == 3
+
+
+def test_who_may_not_lift_it_any_more_when_it_would_be_done_does_not(
+    busy: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approver = make.user_with("administrator")
+
+    def ask(job: Job) -> None:
+        approval_rules_set(actor=SYSTEM, segment=busy.segment, operations=["vm.migrate"])
+        control_ask(actor=approver, job=job, verb=Verb.FORCE_COMPLETION)
+        grant_revoke(actor=SYSTEM, grant=Grant.objects.get(user=approver))
+        make.grant(approver, "maintainer", busy.segment)
+        control_ask(actor=busy.user, job=job, verb=Verb.SET_BANDWIDTH, value=0)
+
+    meanwhile(monkeypatch, ask)
+    job = busy.do("vm.migrate", bandwidth_mib=50)
+    assert (job.state, effects(job, "migration_set_downtime")) == (State.SUCCEEDED, [])
+    assert "may not lift the pause" in Control.objects.get(verb=Verb.FORCE_COMPLETION).note
