@@ -17,6 +17,7 @@ from hypervisor.simulated_driver.driver import SimulatedHypervisor
 from hypervisor.simulated_driver.faults import Fault, clear, plant
 from hypervisor.simulated_driver.store import open_store
 from hypervisor.types import PowerState
+from inventory.errors import InventoryConflict
 from inventory.models import VM, Cluster, Host, HostPair, SeenChange
 from inventory.paths import path_between, path_observed
 from inventory.services.hosts import host_create
@@ -27,6 +28,7 @@ from jobs.models import Job, JobLock, Step
 from jobs.operations.hosts import paths
 from jobs.operations.migrate.destinations import destinations_for
 from jobs.proving import due_hosts, prove_due
+from jobs.retiring import host_retire
 from jobs.services import job_cancel, job_submit
 from jobs.states import State
 from tests import factories as make
@@ -269,6 +271,26 @@ def test_one_job_at_a_time_in_a_cluster(estate: Estate) -> None:
     prove(estate)
     with pytest.raises(TargetBusy):
         prove(estate, host=1)
+
+
+def test_no_host_is_removed_while_canaries_travel_in_its_cluster(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, refused = paths._sent, []
+
+    def removing(*facts: Any) -> Any:
+        if not refused:
+            with pytest.raises(InventoryConflict) as conflict:
+                host_retire(actor=SYSTEM, host=Host.objects.get(name="right"))
+            refused.append(str(conflict.value))
+        return sent(*facts)
+
+    monkeypatch.setattr(paths, "_sent", removing)
+    job = estate.run(prove(estate))
+    assert (job.state, job.traceback) == (State.SUCCEEDED, "")
+    assert "paths of its cluster are being proved" in refused[0]
+    assert canaries(estate) == []
+    host_retire(actor=SYSTEM, host=Host.objects.get(name="right"))
 
 
 # -- without being asked -----------------------------------------------------------------------------------------------
