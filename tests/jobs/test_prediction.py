@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from audit.events import EventAction
 from audit.models import AuditEvent
+from hypervisor import pool
 from hypervisor.connect import connect
+from hypervisor.errors import HostUnreachable
 from hypervisor.simulated_driver.faults import Fault, plant
 from inventory.models import Host
 from jobs.models import Job, JobLock
@@ -128,6 +130,21 @@ def test_a_host_that_does_not_answer_ends_the_preview(estate: Estate) -> None:
     plant(Fault.HOST_DOWN, "right")
     estate.run(job)
     assert (job.state, job.error_code) == (State.FAILED, "host_unreachable")
+
+
+def test_what_a_connection_said_is_told_to_nobody_who_only_sees_the_vm(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(uri: object) -> None:
+        raise HostUnreachable("unable to connect to server at '10.1.2.3:16514': Connection refused")
+
+    monkeypatch.setattr(pool, "connect", refuses)
+    pool.close_idle()
+    for operation in ("vm.migrate_preview", "vm.migrate", "vm.reboot"):
+        job = estate.do(operation)
+        assert (job.state, job.error_code) == (State.FAILED, "host_unreachable")
+        assert job.error_message == "left cannot be reached; its page says more to who operates it."
+        assert not any("10.1.2.3" in step.detail for step in job.steps.all())
 
 
 def test_a_preview_keeps_no_vm_from_being_moved(estate: Estate) -> None:
