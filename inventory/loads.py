@@ -40,8 +40,8 @@ def after(known: Use | None, host_id: int, cpu_time_ns: int, at: datetime) -> Us
     A count on another host, or one that went back, is a new one (the VM moved, or was started anew): it says nothing
     about the use before it, and the mean stays what it was.
     """
-    if known is None or at - known.observed_at > FORGOTTEN_AFTER:
-        return Use(host_id, cpu_time_ns, at, at)
+    if known is None or at - known.observed_at > FORGOTTEN_AFTER or known.observed_at - at > FORGOTTEN_AFTER:
+        return Use(host_id, cpu_time_ns, at, at)  # from a future that is not to come, too: a clock was set back
     past = at - known.observed_at
     if past < NEAREST:
         return known

@@ -62,7 +62,10 @@ def balance() -> dict[str, int]:
     with acting_as(SYSTEM, via="system"):
         for cluster in Cluster.objects.exclude(balancing=Mode.OFF):
             looked += 1
-            begun += _look(cluster) is Decision.BEGIN
+            try:
+                begun += _look(cluster) is Decision.BEGIN
+            except Exception:  # a bug that one cluster brings out is no reason to leave the others alone
+                log.exception("cluster %s: it could not be looked at", cluster)
     return {"looked": looked, "begun": begun}
 
 

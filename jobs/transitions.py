@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -10,7 +11,7 @@ from django.utils import timezone
 from audit.events import EventAction, Outcome
 from audit.record import record
 from jobs.errors import Fenced, InvalidTransition
-from jobs.models import Job, JobLock
+from jobs.models import Control, Job, JobLock
 from jobs.queue import nudge_on_commit
 from jobs.states import LEASED, TERMINAL, State, allowed
 from jobs.storable import storable
@@ -66,9 +67,7 @@ def advance(
     for name, value in changes.items():
         setattr(job, name, value)
     if to in TERMINAL:
-        JobLock.objects.filter(job=job).delete()
-        if job.parent_id is not None:
-            _wake_parent(job)
+        _let_go(job, now)
     action, outcome = _EVENTS[to]
     record(
         event or action,
@@ -80,6 +79,16 @@ def advance(
         detail=detail,
     )
     return job
+
+
+def _let_go(job: Job, now: datetime) -> None:
+    """Of a job that ends: its locks, what is still asked of it, and the parent that waits for it."""
+    JobLock.objects.filter(job=job).delete()
+    if job.operation == "vm.migrate":
+        waiting = Control.objects.filter(job=job, outcome=Control.Outcome.WAITING)
+        waiting.update(outcome=Control.Outcome.REFUSED, note="The migration was over.", settled_at=now)
+    if job.parent_id is not None:
+        _wake_parent(job)
 
 
 def release(job: Job, to: State, **changes: Any) -> Job:

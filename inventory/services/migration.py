@@ -62,6 +62,10 @@ def _guest_address(text: str | None) -> str | None:
         address = ip_address(text)
     except ValueError:
         raise InvalidInventoryRequest(f"“{text[:60]}” is no IP address.", field="address") from None
+    if getattr(address, "scope_id", None):
+        raise InvalidInventoryRequest(
+            f"“{text[:60]}” names a card of some machine; give the address alone.", field="address"
+        )
     if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_reserved:
         raise InvalidInventoryRequest(f"{address} is not the address of a guest.", field="address")
     return str(address)

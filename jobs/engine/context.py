@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -18,7 +19,7 @@ from access.gate import SYSTEM, Actor
 from audit.events import EventAction, Outcome
 from audit.record import record
 from hypervisor import pool
-from hypervisor.errors import HypervisorError
+from hypervisor.errors import AccessDenied, HostUnreachable, HypervisorError
 from hypervisor.protocol import Hypervisor
 from inventory.models import VM, Host
 from jobs.engine.heartbeat import Heartbeat
@@ -36,6 +37,8 @@ from jobs.models import Job, Step
 from jobs.operations.base import Operation
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +110,26 @@ class JobContext:
         return self._hosts.setdefault(found.pk, found)
 
     def host(self, key: int) -> Host:
-        """A host with its cluster, as it was when this run first asked."""
+        """A host with its cluster, as it was when this run first asked. Raises OperationFailed when it was removed."""
         if key not in self._hosts:
-            self._hosts[key] = Host.objects.select_related("cluster").get(pk=key)
+            found = Host.objects.select_related("cluster").filter(pk=key).first()
+            if found is None:
+                raise OperationFailed("host_gone", "A host that this job is about was removed meanwhile.")
+            self._hosts[key] = found
         return self._hosts[key]
 
     def on(self, host: Host) -> Hypervisor:
-        """A connection to a host, kept until the job's run ends. Raises HostUnreachable."""
+        """A connection to a host, kept until the job's run ends. Raises HostUnreachable, AccessDenied: in words of our
+        own, since a job is shown to who sees its VM, and what the connection said names addresses.
+        """
         connection = self._connections.get(host.pk)
         if connection is None or not connection.is_alive():
-            connection = self._resources.enter_context(pool.borrow(host.uri))
+            try:
+                connection = self._resources.enter_context(pool.borrow(host.uri))
+            except (HostUnreachable, AccessDenied) as error:
+                log.info("job %s: no connection to %s: %s", self.job.pk, host, error)
+                said = "refused Slipway's credentials" if isinstance(error, AccessDenied) else "cannot be reached"
+                raise type(error)(f"{host} {said}; its page says more to who operates it.") from error
             self._connections[host.pk] = connection
         return connection
 

@@ -77,11 +77,16 @@ def _record_findings(user: Actor) -> list[Finding]:
 
 
 def _host_findings(user: Actor) -> list[Finding]:
-    silent = Host.objects.visible_to(user).filter(connection=Host.Connection.UNREACHABLE)
+    """What its connection said is for who operates it: addresses are in it."""
+    silent = list(Host.objects.visible_to(user).filter(connection=Host.Connection.UNREACHABLE))
+    operated = set(Host.objects.visible_to(user, Action.OPERATE_HOST).filter(pk__in=[host.pk for host in silent]))
     return [
-        Finding("bad", f"Host {host} does not answer.", reverse("host-detail", args=[host.pk]), host.connection_error)
+        Finding(
+            "bad", f"Host {host} does not answer.", reverse("host-detail", args=[host.pk]),
+            host.connection_error if host in operated else "",
+        )
         for host in silent
-    ]
+    ]  # fmt: skip
 
 
 def _cluster_findings(user: Actor) -> list[Finding]:

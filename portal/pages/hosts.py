@@ -47,6 +47,8 @@ class HostList(ListPage):
         context["vm_counts"] = dict(counted)
         clusters: Any = Cluster.objects.visible_to(user)
         context["seen_clusters"] = set(clusters.values_list("pk", flat=True))
+        operated: Any = Host.objects.visible_to(user, Action.OPERATE_HOST)
+        context["operated"] = set(operated.filter(pk__in=[host.pk for host in context["object_list"]]))
         context["may_enrol"] = Cluster.objects.visible_to(user, Action.OPERATE_HOST).exists()
         return context
 

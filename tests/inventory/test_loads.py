@@ -116,3 +116,9 @@ def test_the_slow_lane_reads_them(estate: Estate):  # noqa: F811 - the fixture
     host_sync(estate.hosts[0], slow=True)
     load.refresh_from_db()
     assert load.cpu_cores is not None
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_use_from_the_future_for_hours():
+    ahead = course((5 * 3600, 1, 0), (5 * 3600 + 30, 1, 240 * SECOND))
+    known = after(ahead, 1, 300 * SECOND, T0)
+    assert (known.observed_at, known.since, known.cores) == (T0, T0, None)

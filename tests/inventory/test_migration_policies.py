@@ -54,6 +54,7 @@ def test_it_is_said_by_who_may_edit_there_and_recorded_when_it_says_something_ne
         ({"policy": "reckless"}, "no policy “reckless”"),
         ({"address": "web-1.example"}, "no IP address"),
         ({"address": "127.0.0.1"}, "not the address of a guest"),
+        ({"address": "fe80::1%eth0"}, "give the address alone"),
         ({"address": "::1"}, "not the address of a guest"),
         ({"address": "224.0.0.1"}, "not the address of a guest"),
         ({"address": "::"}, "not the address of a guest"),

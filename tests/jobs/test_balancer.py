@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from access.gate import SYSTEM
 from inventory.models import ApprovalRule, Cluster, Host
-from inventory.services.hosts import cluster_change
+from inventory.services.hosts import cluster_change, cluster_create
+from jobs import balancer
 from jobs.balancer import (
     COOL_DOWN,
     COOL_DOWN_AFTER_FAILURE,
@@ -150,3 +151,20 @@ def test_what_somebody_would_have_to_approve_is_not_moved_by_itself(crowded: Fle
         actor=crowded.operator, operation="cluster.rebalance", target=Cluster.objects.get(), params={"mode": "run"}
     )
     assert by_hand.state == State.AWAITING_APPROVAL
+
+
+def test_a_cluster_that_cannot_be_looked_at_keeps_no_other_from_it(db, monkeypatch):
+    for name in ("one", "two"):
+        cluster_create(actor=SYSTEM, name=name, shared_storage=True)
+    Cluster.objects.update(balancing=Cluster.Balancing.ADVISE)
+    seen = []
+
+    def looks(cluster):
+        seen.append(cluster.name)
+        if len(seen) == 1:
+            raise ValueError("a figure that nobody foresaw")
+        return Decision.ADVISE
+
+    monkeypatch.setattr(balancer, "_look", looks)
+    assert balance() == {"looked": 2, "begun": 0}
+    assert sorted(seen) == ["one", "two"]

@@ -16,11 +16,13 @@ from audit.models import AuditEvent
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.definition import Config
 from inventory.models import VM
+from jobs.approvals import approval_rules_set
 from jobs.controls import control_ask
-from jobs.errors import InvalidRequest, InvalidTransition, NotAdmitted
-from jobs.models import Control, Job
+from jobs.errors import InvalidRequest, InvalidTransition, NotAdmitted, OperationFailed
+from jobs.models import BrokenGlass, Control, Job
 from jobs.operations.migrate import obeying
 from jobs.operations.migrate.monitor import Monitor
+from jobs.operations.migrate.operation import Migrate
 from jobs.states import State
 from tests import factories as make
 from tests.jobs.conftest import Estate
@@ -181,3 +183,59 @@ def test_only_what_runs_is_controlled(estate: Estate, running: Job, state: State
     snapshot.update(state=State.RUNNING, operation="snapshot.create")
     with pytest.raises(InvalidTransition):
         control_ask(actor=estate.user, job=running, verb=Verb.FORCE_COMPLETION)
+
+
+def test_what_the_disks_are_copied_for_is_not_past_its_switch(estate: Estate, running: Job) -> None:
+    Job.objects.filter(pk=running.pk).update(phase="disk copy")
+    with pytest.raises(NotAdmitted, match="disks are being copied") as refused:
+        control_ask(actor=estate.user, job=running, verb=Verb.SET_BANDWIDTH, value=10)
+    assert refused.value.code == "too_early"
+
+
+def test_a_job_that_ends_early_leaves_no_wish_open(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = estate.submit("vm.migrate")
+
+    def asks_and_fails(operation: Migrate, context: Any) -> None:
+        control_ask(actor=estate.user, job=job, verb=Verb.FORCE_COMPLETION)
+        raise OperationFailed("memory_short", "There is no room.")
+
+    monkeypatch.setattr(Migrate, "precheck", asks_and_fails)
+    assert estate.run(job).state == State.FAILED
+    wish = Control.objects.get(job=job)
+    assert (wish.outcome, wish.note, wish.settled_at is not None) == ("refused", "The migration was over.", True)
+
+
+def test_nobody_goes_alone_beyond_the_pause_that_was_approved(estate: Estate, running: Job) -> None:
+    approval_rules_set(actor=SYSTEM, segment=estate.segment, operations=["vm.migrate"])
+    ask = {"job": running, "verb": Verb.FORCE_COMPLETION}
+    colleague, approver = make.user_with("maintainer", estate.segment), make.user_with("administrator")
+    with pytest.raises(NotAllowed):
+        control_ask(actor=colleague, **ask)
+    make.grant(estate.user, "administrator")
+    with pytest.raises(NotAdmitted) as refused:
+        control_ask(actor=estate.user, **ask)
+    assert refused.value.code == "own_request"
+    assert not Control.objects.exists()
+    control_ask(actor=estate.user, job=running, verb=Verb.SET_BANDWIDTH, value=10)
+    control_ask(actor=approver, **ask)
+    BrokenGlass.objects.create(job=running, reason="a fire")
+    control_ask(actor=estate.user, **ask)
+    assert Control.objects.count() == 3
+
+
+def test_who_may_not_lift_it_any_more_when_it_would_be_done_does_not(
+    busy: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approver = make.user_with("administrator")
+
+    def ask(job: Job) -> None:
+        approval_rules_set(actor=SYSTEM, segment=busy.segment, operations=["vm.migrate"])
+        control_ask(actor=approver, job=job, verb=Verb.FORCE_COMPLETION)
+        grant_revoke(actor=SYSTEM, grant=Grant.objects.get(user=approver))
+        make.grant(approver, "maintainer", busy.segment)
+        control_ask(actor=busy.user, job=job, verb=Verb.SET_BANDWIDTH, value=0)
+
+    meanwhile(monkeypatch, ask)
+    job = busy.do("vm.migrate", bandwidth_mib=50)
+    assert (job.state, effects(job, "migration_set_downtime")) == (State.SUCCEEDED, [])
+    assert "may not lift the pause" in Control.objects.get(verb=Verb.FORCE_COMPLETION).note

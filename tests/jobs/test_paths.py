@@ -17,6 +17,7 @@ from hypervisor.simulated_driver.driver import SimulatedHypervisor
 from hypervisor.simulated_driver.faults import Fault, clear, plant
 from hypervisor.simulated_driver.store import open_store
 from hypervisor.types import PowerState
+from inventory.errors import InventoryConflict
 from inventory.models import VM, Cluster, Host, HostPair, SeenChange
 from inventory.paths import path_between, path_observed
 from inventory.services.hosts import host_create
@@ -27,6 +28,7 @@ from jobs.models import Job, JobLock, Step
 from jobs.operations.hosts import paths
 from jobs.operations.migrate.destinations import destinations_for
 from jobs.proving import due_hosts, prove_due
+from jobs.retiring import host_retire
 from jobs.services import job_cancel, job_submit
 from jobs.states import State
 from tests import factories as make
@@ -56,7 +58,7 @@ def canaries(estate: Estate) -> list[str]:
 def test_both_ways_are_proved_and_nothing_is_left(estate: Estate) -> None:
     job = estate.run(prove(estate))
     assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
-    assert job.result == {"proved": 2, "broken": [], "unproved": []}
+    assert job.result == {"proved": 2, "broken": 0, "unproved": 0}
     left, right = estate.hosts
     for source, destination in ((left, right), (right, left)):
         pair = path_between(source, destination)
@@ -66,7 +68,7 @@ def test_both_ways_are_proved_and_nothing_is_left(estate: Estate) -> None:
     assert canaries(estate) == []
     assert not JobLock.objects.exists()
     titles = [step.title for step in Step.objects.filter(job=job)]
-    assert titles == ["Prove the path from left to right", "Prove the path from right to left"]
+    assert titles == ["Prove the path to another host, 1 of 1", "Prove the path from another host, 1 of 1"]
 
 
 def test_storage_is_proved_along_and_then_needs_no_declaration(estate: Estate) -> None:
@@ -94,10 +96,11 @@ def test_a_path_that_is_broken_is_told_and_the_others_are_proved(estate: Estate)
     plant(Fault.MIGRATION_REFUSED, "left")
     job = estate.run(prove(estate))
     assert (job.state, job.error_code) == (State.FAILED, "path_broken")
-    assert "No VM gets from left to right: The host left would not migrate" in job.error_message
-    assert job.result["proved"] == 1
+    assert job.error_message.startswith("No canary got through on 1 of 2 paths; the page of left says which")
+    assert job.result == {"proved": 1, "broken": 1, "unproved": 0}
     left, right = estate.hosts
     assert path_between(left, right).is_broken
+    assert path_between(left, right).why.startswith("The host left would not migrate")
     assert not path_between(right, left).is_broken
     assert canaries(estate) == []
     outcomes = AuditEvent.objects.filter(job_id=str(job.pk), action=EventAction.EFFECT_OUTCOME).order_by("pk")
@@ -108,6 +111,17 @@ def test_a_path_that_is_broken_is_told_and_the_others_are_proved(estate: Estate)
     again = estate.run(prove(estate))
     assert again.state == State.SUCCEEDED
     assert not path_between(left, right).is_broken
+
+
+@pytest.mark.parametrize("fault", [Fault.MIGRATION_REFUSED, Fault.HOST_DOWN])
+def test_who_sees_one_host_is_told_of_no_other_and_nothing_that_it_said(estate: Estate, fault: Fault) -> None:
+    job = prove(estate)
+    plant(fault, "right")
+    job = estate.run(job)
+    assert job.state == State.FAILED
+    told = [job.error_message, str(job.result), *(step.title + step.detail for step in job.steps.all())]
+    assert "right" not in " ".join(told)
+    clear()
 
 
 def test_no_vm_is_sent_over_a_broken_path(estate: Estate) -> None:
@@ -257,6 +271,26 @@ def test_one_job_at_a_time_in_a_cluster(estate: Estate) -> None:
     prove(estate)
     with pytest.raises(TargetBusy):
         prove(estate, host=1)
+
+
+def test_no_host_is_removed_while_canaries_travel_in_its_cluster(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, refused = paths._sent, []
+
+    def removing(*facts: Any) -> Any:
+        if not refused:
+            with pytest.raises(InventoryConflict) as conflict:
+                host_retire(actor=SYSTEM, host=Host.objects.get(name="right"))
+            refused.append(str(conflict.value))
+        return sent(*facts)
+
+    monkeypatch.setattr(paths, "_sent", removing)
+    job = estate.run(prove(estate))
+    assert (job.state, job.traceback) == (State.SUCCEEDED, "")
+    assert "paths of its cluster are being proved" in refused[0]
+    assert canaries(estate) == []
+    host_retire(actor=SYSTEM, host=Host.objects.get(name="right"))
 
 
 # -- without being asked -----------------------------------------------------------------------------------------------

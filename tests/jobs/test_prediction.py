@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 
 from audit.events import EventAction
 from audit.models import AuditEvent
+from hypervisor import pool
 from hypervisor.connect import connect
+from hypervisor.errors import HostUnreachable
+from hypervisor.simulated_driver.faults import Fault, plant
 from inventory.models import Host
 from jobs.models import Job, JobLock
 from jobs.operations.migrate.policies import policy_named
 from jobs.operations.migrate.prediction import MIB, predict
+from jobs.operations.rebalance.reading import read
 from jobs.states import State
 from tests import factories as make
 from tests.jobs.conftest import Estate
@@ -119,6 +123,36 @@ def test_the_preview_holds_nobody_up(estate: Estate) -> None:
     job = estate.do("vm.migrate_preview")
     assert job.state == State.SUCCEEDED, job.error_message
     assert Job.objects.get(pk=held.pk).state == State.QUEUED
+
+
+def test_a_host_that_does_not_answer_ends_the_preview(estate: Estate) -> None:
+    job = estate.submit("vm.migrate_preview", destination="right")
+    plant(Fault.HOST_DOWN, "right")
+    estate.run(job)
+    assert (job.state, job.error_code) == (State.FAILED, "host_unreachable")
+
+
+def test_what_a_connection_said_is_told_to_nobody_who_only_sees_the_vm(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(uri: object) -> None:
+        raise HostUnreachable("unable to connect to server at '10.1.2.3:16514': Connection refused")
+
+    monkeypatch.setattr(pool, "connect", refuses)
+    pool.close_idle()
+    for operation in ("vm.migrate_preview", "vm.migrate", "vm.reboot"):
+        job = estate.do(operation)
+        assert (job.state, job.error_code) == (State.FAILED, "host_unreachable")
+        assert job.error_message == "left cannot be reached; its page says more to who operates it."
+        assert not any("10.1.2.3" in step.detail for step in job.steps.all())
+
+
+def test_a_preview_keeps_no_vm_from_being_moved(estate: Estate) -> None:
+    make.job(estate.vm, by=estate.user, operation="vm.migrate_preview", state=State.RUNNING)
+    reading = read(estate.user, estate.cluster)
+    assert reading is not None
+    assert reading.estate.movable is not None
+    assert reading.estate.movable.tolist() == [True]
 
 
 def test_the_link_is_as_fast_as_it_was_last_time(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:

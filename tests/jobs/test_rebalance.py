@@ -41,7 +41,7 @@ def uses(cores: float, *names: str) -> None:
     """These VMs were observed to use so many cores, and will be as long as the test runs."""
     now = timezone.now()
     for vm in VM.objects.filter(name__in=names):
-        facts = {"cpu_cores": cores, "cpu_time_ns": 0, "observed_at": now + timedelta(hours=1), "since": now}
+        facts = {"cpu_cores": cores, "cpu_time_ns": 0, "observed_at": now + timedelta(minutes=10), "since": now}
         Load.objects.update_or_create(vm=vm, defaults={"host": vm.host, **facts})
 
 

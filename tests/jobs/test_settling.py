@@ -15,7 +15,7 @@ from django.utils import timezone
 from audit.events import EventAction
 from audit.models import AuditEvent
 from hypervisor.connect import connect
-from hypervisor.errors import GuestNotFound, HypervisorError
+from hypervisor.errors import GuestBusy, GuestNotFound, HypervisorError
 from hypervisor.simulated_driver import accidents, faults
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.driver import SimulatedHypervisor as Simulated
@@ -25,7 +25,7 @@ from jobs import sweeper
 from jobs.controls import control_ask
 from jobs.engine.context import JobContext
 from jobs.models import Job, JobLock
-from jobs.operations.migrate import monitor, obeying, reconnecting, settle
+from jobs.operations.migrate import convergence, monitor, obeying, passes, reconnecting, settle
 from jobs.operations.migrate import operation as migrate
 from jobs.operations.migrate.reconnecting import can_resume
 from jobs.states import State
@@ -248,3 +248,48 @@ def test_a_call_that_does_not_come_back_is_not_waited_for(estate, monkeypatch):
         over.set()
     assert job.state == State.SUCCEEDED, job.error_message
     assert says(estate, "right") == (RUNNING, StateReason.MIGRATED)
+
+
+@pytest.fixture
+def steered(busy, monkeypatch):  # noqa: F811
+    """A guest that needs a longer pause than the first limit; what the host is asked for fails while `failing` has
+    anything. Returns (estate, failing, the limits that were asked for).
+    """
+    monkeypatch.setenv("SLIPWAY_SIM_SPEED", "20")
+    monkeypatch.setattr(convergence, "RAISE_EVERY_SECONDS", 0.3)
+    monkeypatch.setattr(passes, "WINDOW_SECONDS", 2.0)
+    monkeypatch.setattr(monitor, "STEERS_AGAIN_AFTER", 0.1)
+    monkeypatch.setattr(settle, "PATIENCE", 2.0)
+    set_downtime, failing, asked = Simulated.migration_set_downtime, [], []
+
+    def busy_or_set(host, uuid, milliseconds):
+        asked.append(milliseconds)
+        if len(asked) > 1 and failing:
+            failing.pop()
+            raise GuestBusy("The host works on something else.")
+        return set_downtime(host, uuid, milliseconds)
+
+    monkeypatch.setattr(Simulated, "migration_set_downtime", busy_or_set)
+    return busy, failing, asked
+
+
+def test_a_host_that_is_busy_for_a_moment_is_steered_later_and_watched_all_along(steered):
+    estate, failing, asked = steered
+    failing += [1, 1]
+    job = estate.do("vm.migrate", policy="pause-ok", bandwidth_mib=300)
+    assert job.state == State.SUCCEEDED, job.error_message
+    assert len(asked) > 3
+    assert job.result["downtime_event_gap_ms"] is not None, "the hosts' events were listened to until the end"
+    assert job.steps.get(name="migrate").detail == ""
+
+
+def test_a_migration_that_cannot_be_steered_is_stopped_and_says_so(steered):
+    estate, failing, asked = steered
+    faults.plant(Fault.MIGRATION_NEVER_CONVERGES, "left", str(estate.vm.uuid))
+    failing += [1] * 1000
+    job = estate.do("vm.migrate", policy="pause-ok", bandwidth_mib=300)
+    assert (job.state, job.error_code) == (State.FAILED, "not_converging")
+    assert f"failed {monitor.MOST_FAILURES} times" in job.error_message
+    assert len(asked) == 1 + monitor.MOST_FAILURES
+    assert (says(estate, "left")[0], says(estate, "right")) == (RUNNING, None)
+    assert not JobLock.objects.exists()

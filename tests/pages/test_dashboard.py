@@ -81,3 +81,13 @@ def test_a_simulated_estate_says_that_it_is_one(viewer: Client, estate: Estate) 
     assert "This estate is simulated" in seen(viewer.get(reverse("dashboard"))).text
     Host.objects.update(scheme="qemu+tls")
     assert "This estate is simulated" not in seen(viewer.get(reverse("dashboard"))).text
+
+
+def test_what_a_connection_said_is_for_who_operates_the_host(
+    maintainer: Client, operator: Client, estate: Estate
+) -> None:
+    Host.objects.filter(pk=estate.south.pk).update(connection="unreachable", connection_error="no way to 10.1.2.3")
+    for page in (reverse("dashboard"), reverse("host-list"), reverse("host-detail", args=[estate.south.pk])):
+        assert "10.1.2.3" in operator.get(page).content.decode(), page
+        assert "south-1" in maintainer.get(page).content.decode(), page
+        assert "10.1.2.3" not in maintainer.get(page).content.decode(), page

@@ -4,6 +4,7 @@ hosts needs beside the VM (address, credentials, ports, names, certificates) can
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import timedelta
 from functools import partial
@@ -27,6 +28,8 @@ from jobs.states import TERMINAL
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
 
+log = logging.getLogger(__name__)
+
 PROVE_PATHS = "host.prove_paths"
 #: How long a canary may travel, in seconds: it takes two; a destination that drops packets would take minutes.
 CANARY_SECONDS = 60.0
@@ -39,7 +42,11 @@ LOOK_AGAIN = timedelta(seconds=3)
 
 
 class ProvePaths(Operation):
-    """Sends the canaries one after another. A path that is broken fails the job, once all have been tried."""
+    """Sends the canaries one after another. A path that is broken fails the job, once all have been tried.
+
+    The job is shown to everybody who sees its host: it names no other one, and what a host said is on the host's page,
+    for who operates it.
+    """
 
     name = PROVE_PATHS
     label = "Prove the paths of"
@@ -61,20 +68,29 @@ class ProvePaths(Operation):
         others = proved_with(context.actor, host)
         for number, other in enumerate(others):
             context.progress("travelling", 100 * number // len(others), shown_at_once=False)
-            for source, destination in ((host, other), (other, host)):
-                _prove(context, source, destination)
+            which = f"another host, {number + 1} of {len(others)}"
+            _prove(context, host, other, f"Prove the path to {which}")
+            _prove(context, other, host, f"Prove the path from {which}")
 
     def verify(self, context: JobContext) -> None:
         pairs = [_pair(context, pk) for pk in context.job.journal.get("paths", ())]
         proved = [pair for pair in pairs if pair.ok and _is_of(context, pair)]
         broken = [pair for pair in pairs if pair.is_broken and _is_of(context, pair)]
         unproved = [pair for pair in pairs if not _is_of(context, pair)]
-        context.result(proved=len(proved), broken=[str(pair) for pair in broken], unproved=[str(p) for p in unproved])
+        context.result(proved=len(proved), broken=len(broken), unproved=len(unproved))
+        host = host_of(context)
         if broken:
-            why = " ".join(f"No VM gets {pair}: {pair.why}" for pair in broken)
-            raise OperationFailed("path_broken", f"{why} None is sent that way until the path was proved again.")
+            raise OperationFailed(
+                "path_broken",
+                f"No canary got through on {len(broken)} of {len(pairs)} paths; the page of {host} says which "
+                "and why. No VM is sent that way until the path was proved again.",
+            )
         if unproved:
-            raise OperationFailed("path_unproved", f"Not every host answered: {', '.join(map(str, unproved))}.")
+            raise OperationFailed(
+                "path_unproved",
+                f"{len(unproved)} of {len(pairs)} paths were not proved, for a host did not answer; the page of {host} "
+                "lists them.",
+            )
 
 
 def proved_with(actor: Actor, host: Host) -> list[Host]:
@@ -93,23 +109,24 @@ def _is_of(context: JobContext, pair: HostPair) -> bool:
     return pair.proved_at is not None and pair.proved_at >= context.job.created_at
 
 
-def _prove(context: JobContext, source: Host, destination: Host) -> None:
+def _prove(context: JobContext, source: Host, destination: Host, title: str) -> None:
     """Send one canary, unless an earlier attempt of the job has, and write down what became of it."""
     pair = path_between(source, destination)
     context.note(paths=sorted({*context.job.journal.get("paths", ()), pair.pk}))
     if _is_of(context, pair):
         return
     context.check_cancel()
-    with context.step(f"path_{pair.pk}", f"Prove the path from {source} to {destination}") as step:
+    with context.step(f"path_{pair.pk}", title) as step:
         try:
             _clear(context, pair, source, destination)
             why, seconds = _sent(context, pair, source, destination)
             _clear(context, pair, source, destination)
             shared = _shared(context, pair, source, destination)
         except HostUnreachable as error:
-            step.detail = f"not proved, a host did not answer: {error}"
+            log.info("job %s: %s not proved: %s", context.job.pk, pair, error)
+            step.detail = "not proved, a host did not answer"
             return
-        step.detail = f"broken: {why}" if why else f"proved in {seconds} s"
+        step.detail = "broken" if why else f"proved in {seconds} s"
         step.detail += f"; shared storage: {', '.join(shared)}" if shared else ""
         found = partial(path_observed, pair, ok=not why, why=why, seconds=seconds, shared=shared)
         context.ledger.commit(then=found)

@@ -4,6 +4,7 @@ source's figures.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -27,10 +28,15 @@ from jobs.operations.migrate.policies import Policy
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
 
+log = logging.getLogger(__name__)
+
 #: Pause between two readings, in seconds.
 READ_EVERY = 0.1
 #: An abort that the hypervisor has not followed within this time is asked for again.
 ABORT_AGAIN_AFTER = 10.0
+#: What the host does not do (its QEMU is busy, say) is asked of it again after so many seconds; once it has failed at
+#: that so often on end, the migration is stopped: its policy cannot bring it to an end.
+STEERS_AGAIN_AFTER, MOST_FAILURES = 5.0, 6
 #: The call ends so soon after the source's part of the work, in seconds: 2 were seen, on a busy machine 4.
 CALL_COMES_BACK_WITHIN = 10.0
 #: A migration that an earlier worker started is followed so long by the source's figures alone, in seconds.
@@ -127,6 +133,8 @@ class Monitor:
         self.verdict = ""  # why it was stopped, when the policy stopped it
         self._abort_asked: float | None = None
         self._forced_at: float | None = None
+        self._steers_from = 0.0
+        self._failures: list[str] = []  # of steering, since it last went well
         self._obedience = Obedience(context, source)
         self._course = Course(context.job)
         self._course_saved = 0.0
@@ -176,10 +184,18 @@ class Monitor:
     def _react(self) -> None:
         """After a reading: what people ask for, what the policy says, and a cancel."""
         self._obey()
-        if self._forced_at is None or time.monotonic() - self._forced_at > SWITCHES_WITHIN:
-            self._steer()
-        if self.context.is_cancelled():
-            self.abort("cancelled")
+        is_cancelled = self.context.is_cancelled()
+        if time.monotonic() < self._steers_from:
+            return
+        try:
+            if is_cancelled:
+                self.abort("cancelled")
+            elif self._forced_at is None or time.monotonic() - self._forced_at > SWITCHES_WITHIN:
+                self._steer()
+        except HypervisorError as error:  # the migration goes on without it, and is followed as before
+            log.warning("job %s: its migration could not be steered: %s", self.context.job.pk, error)
+            self._failures.append(str(error))
+            self._steers_from = time.monotonic() + STEERS_AGAIN_AFTER
 
     def _obey(self) -> None:
         is_switching = self.standing.in_postcopy or self.trace.suspended is not None
@@ -274,6 +290,9 @@ class Monitor:
         """Do what the policy says."""
         if self.trace.suspended is not None:
             return  # the guest stands still for the switch, which is let through
+        if len(self._failures) >= MOST_FAILURES:
+            self.abort(f"The host failed {MOST_FAILURES} times at what would end the migration: {self._failures[-1]}")
+            return
         standing = self.standing
         move = next_move(self.passes, self.policy, standing, memory_bytes=self.last.memory_total_bytes)
         if move.do in (Do.RAISE_DOWNTIME, Do.SWITCH):
@@ -297,6 +316,7 @@ class Monitor:
             host=self.source,
             milliseconds=milliseconds,
         )
+        self._failures.clear()
         self.standing.downtime_ms = milliseconds
         self.standing.raised_at = self.passes.now.at if self.passes.now else 0.0
 

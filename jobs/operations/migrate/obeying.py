@@ -11,10 +11,12 @@ from django.utils import timezone
 
 from access import gate
 from access.actions import Action
-from access.gate import SYSTEM
+from access.errors import Refused
+from access.gate import SYSTEM, Actor
 from hypervisor.errors import HypervisorError
 from hypervisor.protocol import Hypervisor
 from inventory.models import Host
+from jobs.errors import NotAdmitted
 from jobs.models import Control
 
 if TYPE_CHECKING:
@@ -68,9 +70,21 @@ class Obedience:
         """Why it is not done, now that it could be; "" if it is."""
         if is_switching:
             return "The guest was switching already."
-        if not gate.can(wish.requested_by or SYSTEM, Action.MIGRATE, self._context.vm):
+        asker = wish.requested_by or SYSTEM
+        if not gate.can(asker, Action.MIGRATE, self._context.vm):
             return f"{wish.requester_name} no longer holds the right “{Action.MIGRATE.label}”."
+        if wish.verb == Verb.FORCE_COMPLETION and self._is_beyond_approval(asker):
+            return f"{wish.requester_name} alone may not lift the pause that was approved."
         return ""
+
+    def _is_beyond_approval(self, asker: Actor) -> bool:
+        from jobs.controls import refuse_beyond_approval  # it knows every operation, the one that calls this included
+
+        try:
+            refuse_beyond_approval(asker, self._context.job)
+        except (Refused, NotAdmitted):
+            return True
+        return False
 
 
 def nobody_waits(context: JobContext) -> None:

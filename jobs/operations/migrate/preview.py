@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypervisor.errors import HypervisorError
+from hypervisor.errors import HostUnreachable, HypervisorError, OperationTimeout
 from inventory.models import Host
 from jobs.engine.context import JobContext
+from jobs.errors import OperationFailed
 from jobs.models import Job, Step
 from jobs.operations.migrate.destinations import promises_mib
 from jobs.operations.migrate.operation import Migrate
 from jobs.operations.migrate.policies import policy_named
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.prediction import MIB, predict
-from jobs.operations.migrate.surroundings import MIGRATE, forbidden
+from jobs.operations.migrate.surroundings import MIGRATE, PREVIEW, forbidden
 from jobs.states import State
 
 #: Migrations between two hosts that are looked at for what the link carries.
@@ -23,7 +24,7 @@ LAST_MIGRATIONS = 5
 class MigratePreview(Migrate):
     """The same checks that the migration makes, as a list that does not stop at the first, and a prediction."""
 
-    name = "vm.migrate_preview"
+    name = PREVIEW
     label = "Preview the migration of"
 
     def lock_targets(self, target: Any) -> list[str]:
@@ -34,6 +35,12 @@ class MigratePreview(Migrate):
         """What the migration refuses for, this one is to tell."""
 
     def execute(self, context: JobContext) -> None:
+        try:
+            self._ask(context)
+        except (HostUnreachable, OperationTimeout) as error:  # there is nothing that would have to be found out later
+            raise OperationFailed(error.code, str(error)) from error
+
+    def _ask(self, context: JobContext) -> None:
         source, destination = context.home(), context.host(context.params["destination"])
         facts = read_facts(
             context.vm, source, destination, context.on(source), context.on(destination),

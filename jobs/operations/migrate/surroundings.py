@@ -13,6 +13,8 @@ from inventory.placement import Guest, Rule, objection, rules_of, sentence
 from jobs.models import Job
 
 MIGRATE, START = "vm.migrate", "vm.start"
+#: It only asks: it holds no VM and brings none anywhere.
+PREVIEW = "vm.migrate_preview"
 #: In these a VM takes nothing of its host but disk: it stays defined there and is in nobody's way.
 OFF = frozenset({PowerState.SHUT_OFF.value, PowerState.CRASHED.value})
 _NOBODY: Mapping[int, int] = MappingProxyType({})

@@ -12,7 +12,7 @@ from jobs.operations.hosts.pace import Caps, Route
 from jobs.operations.hosts.parts import Parts, facts_read
 from jobs.operations.hosts.standing import written
 from jobs.operations.hosts.survey import Obstacle
-from jobs.operations.migrate.surroundings import MIGRATE
+from jobs.operations.migrate.surroundings import MIGRATE, PREVIEW
 from jobs.operations.rebalance.proposal import policy_for
 from jobs.operations.rebalance.reading import read
 
@@ -59,7 +59,7 @@ class Carrying:
         """Why the move is not to be made any more, by the cluster as it is now."""
         if vm.host_id != move["source"]:
             return Obstacle(GONE, f"{vm} is not on the host any more that it was to leave.")
-        if Job.objects.active().filter(vm=vm).exists():
+        if Job.objects.active().filter(vm=vm).exclude(operation=PREVIEW).exists():
             return Obstacle(BUSY, f"Another job holds {vm}; the next plan may take it up.")
         facts_read(self.context, host)
         reading = read(self.context.actor, self.cluster)

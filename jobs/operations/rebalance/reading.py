@@ -24,7 +24,7 @@ from jobs.balancing.policy import COOL_DOWN_S
 from jobs.models import Job
 from jobs.operations.migrate.destinations import promises_mib, room_mib
 from jobs.operations.migrate.prechecks import OVERHEAD_MIB
-from jobs.operations.migrate.surroundings import MIGRATE, OFF
+from jobs.operations.migrate.surroundings import MIGRATE, OFF, PREVIEW
 from jobs.states import State
 
 RESOURCES = ("CPU", "memory")
@@ -146,7 +146,7 @@ def _movable(actor: Actor, cluster: Cluster, vms: Collection[VM]) -> Any:
         theirs = theirs.visible_to(actor, Action.MIGRATE)
     sharing = [host.pk for host in Host.objects.filter(cluster=cluster) if may_share_storage(host)]
     may = set(theirs.filter(host__in=sharing).values_list("pk", flat=True))
-    busy = set(Job.objects.active().filter(vm__in=keys).values_list("vm", flat=True))
+    busy = set(Job.objects.active().filter(vm__in=keys).exclude(operation=PREVIEW).values_list("vm", flat=True))
     return np.array(
         [vm.pk in may and vm.pk not in busy and vm.is_running and not vm.why_stopped for vm in vms], dtype=bool
     )
