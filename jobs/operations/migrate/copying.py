@@ -66,5 +66,8 @@ def remove_volumes(context: JobContext, destination: Host) -> None:
 def note_leftovers(context: JobContext, source: Host) -> None:
     """After a migration that was verified: the source's files are kept for a while, and then removed."""
     for copy in unpacked(context):
-        noted = partial(leftover_noted, source, context.vm, path=copy.path, size_bytes=copy.capacity_bytes)
+        noted = partial(
+            leftover_noted, source, context.vm,
+            path=copy.path, size_bytes=copy.capacity_bytes, since=context.job.created_at,
+        )  # fmt: skip
         context.ledger.commit(then=noted)
