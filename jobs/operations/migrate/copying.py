@@ -54,13 +54,25 @@ def make_volumes(context: JobContext, destination: Host) -> None:
         step.detail = f"{len(copies)} disks"
 
 
-def remove_volumes(context: JobContext, destination: Host) -> None:
-    """After a migration that did not come about, for a VM that the destination does not know: what was made for it."""
-    made, there = set(context.job.journal.get("made", ())), context.on(destination)
-    for copy in unpacked(context):
-        if copy.target in made:
-            remove = partial(there.volume_remove, copy.pool, copy.name)
-            context.undo_effect("volume_remove", remove, host=destination, pool=copy.pool, volume=copy.name)
+def cleared_away(context: JobContext, destination: Host, *, runs_at_source: bool) -> str:
+    """After a migration that did not come about, for a VM that the destination does not know: remove what was made for
+    it. Not if the guest may have run there: then these are the disks with what it wrote last, and a sentence says so.
+    """
+    journal = context.job.journal
+    made, there = set(journal.get("made", ())), context.on(destination)
+    if not made:
+        return ""
+    copies = [copy for copy in unpacked(context) if copy.target in made]
+    if journal.get("wrote_there") and not runs_at_source:
+        paths = ", ".join(copy.path for copy in copies)
+        return (
+            f"The copies of its disks on {destination} may have what it wrote last, and were left there ({paths}): "
+            "compare them before you start it."
+        )
+    for copy in copies:
+        remove = partial(there.volume_remove, copy.pool, copy.name)
+        context.undo_effect("volume_remove", remove, host=destination, pool=copy.pool, volume=copy.name)
+    return ""
 
 
 def note_leftovers(context: JobContext, source: Host) -> None:

@@ -1,0 +1,107 @@
+"""Copies of disks that are not removed, since they may have what the guest wrote last."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from access.gate import SYSTEM
+from hypervisor.connect import connect
+from hypervisor.simulated_driver import estate as simulated
+from hypervisor.simulated_driver.storage import POOL
+from hypervisor.types import PowerState, StateReason
+from inventory.models import Cluster, Host
+from inventory.services.hosts import host_create
+from inventory.syncing import host_sync
+from jobs.models import Job, JobLock
+from jobs.operations.migrate import operation, settle
+from jobs.states import State
+from tests.jobs.conftest import Estate
+from tests.jobs.crew import work
+
+RUNNING, PAUSED, OFF = PowerState.RUNNING, PowerState.PAUSED, PowerState.SHUT_OFF
+
+
+class WorkerDied(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+@pytest.fixture(autouse=True)
+def _quickly(transactional_db, monkeypatch: pytest.MonkeyPatch):
+    """A worker's threads see only what was committed."""
+    monkeypatch.setattr(settle, "READINGS_APART", 0.05)
+
+
+@pytest.fixture
+def apart(estate: Estate) -> Host:
+    """A host of the same cluster that does not see the other hosts' files."""
+    simulated.create_hosts([simulated.SimulatedHost("apart", cluster="elsewhere", networks=("default",))])
+    host = host_create(actor=SYSTEM, name="apart", uri="sim://apart/", cluster=estate.cluster)
+    Cluster.objects.update(shared_storage=False)
+    host_sync(host)
+    return host
+
+
+@pytest.fixture
+def orphaned(estate: Estate, apart: Host, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A migration that copies, whose worker died as it made the call."""
+
+    def die(*_: Any) -> None:
+        raise WorkerDied
+
+    job = estate.submit("vm.migrate", destination=apart.pk, copy_disks=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(operation, "_blocking_call", die)
+        with pytest.raises(WorkerDied):
+            estate.run(job)
+    Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
+    return job
+
+
+def put(estate: Estate, left: Any, apart: Any) -> None:
+    """Let the hosts say that; None: nothing."""
+    uuid = str(estate.vm.uuid)
+    if apart is not None:
+        simulated.copy_guest(uuid, "left", "apart", *apart)
+    if left is None:
+        simulated.remove_guest("left", uuid)
+    else:
+        simulated.set_state("left", uuid, *left)
+
+
+@pytest.mark.parametrize(
+    ("left", "there", "code"),
+    [
+        ((OFF, StateReason.CRASHED), (RUNNING, StateReason.POSTCOPY), "guest_stopped"),
+        ((PAUSED, StateReason.POSTCOPY), None, "guest_stopped"),
+        ((PAUSED, StateReason.POSTCOPY_FAILED), (OFF, StateReason.CRASHED), "guest_stopped"),
+        ((OFF, StateReason.CRASHED), (OFF, StateReason.SHUTDOWN), "guest_stopped"),
+        (None, None, "definition_lost"),
+    ],
+)
+def test_copies_stay_when_the_guest_may_have_written_to_them(
+    estate: Estate, apart: Host, orphaned: Job, left: Any, there: Any, code: str
+) -> None:
+    put(estate, left, there)
+    job = work(orphaned)
+    assert (job.state, job.error_code) == (State.FAILED, code)
+    assert connect(apart.uri).volume_seen(POOL, "ledger.qcow2"), "what the guest wrote last was removed"
+    assert f"The copies of its disks on {apart} may have what it wrote last" in job.error_message
+    assert not JobLock.objects.exists()
+
+
+def test_copies_go_when_the_guest_runs_where_it_was(estate: Estate, apart: Host, orphaned: Job) -> None:
+    put(estate, (RUNNING, StateReason.UNPAUSED), (OFF, StateReason.FAILED))
+    job = work(orphaned)
+    assert (job.state, job.error_code) == (State.FAILED, "migration_failed")
+    assert not connect(apart.uri).volume_seen(POOL, "ledger.qcow2")
+
+
+def test_copies_go_when_the_guest_stopped_where_it_was(estate: Estate, apart: Host, orphaned: Job) -> None:
+    put(estate, (OFF, StateReason.SHUTDOWN), None)
+    job = work(orphaned)
+    assert (job.state, job.error_code) == (State.FAILED, "guest_stopped")
+    assert not connect(apart.uri).volume_seen(POOL, "ledger.qcow2")
