@@ -1,7 +1,8 @@
-"""Copies of disks that are not removed, since they may have what the guest wrote last."""
+"""Copies of disks that are not removed, since they may have what the guest wrote last, or not made."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,9 @@ from django.utils import timezone
 from access.gate import SYSTEM
 from hypervisor.connect import connect
 from hypervisor.simulated_driver import estate as simulated
+from hypervisor.simulated_driver.definition import Config
 from hypervisor.simulated_driver.storage import POOL
+from hypervisor.simulated_driver.store import open_store
 from hypervisor.types import PowerState, StateReason
 from inventory.models import Cluster, Host
 from inventory.services.hosts import host_create
@@ -105,3 +108,32 @@ def test_copies_go_when_the_guest_stopped_where_it_was(estate: Estate, apart: Ho
     job = work(orphaned)
     assert (job.state, job.error_code) == (State.FAILED, "guest_stopped")
     assert not connect(apart.uri).volume_seen(POOL, "ledger.qcow2")
+
+
+def with_disk(estate: Estate, **facts: Any) -> None:
+    """Let the VM's disk be another kind of one."""
+    uuid = str(estate.vm.uuid)
+    with open_store().change() as tx:
+        row = tx.execute("SELECT config FROM guests WHERE uuid = ?", (uuid,)).fetchone()
+        config = Config.loads(row["config"])
+        changed = replace(config, disks=tuple(replace(disk, **facts) for disk in config.disks))
+        tx.execute("UPDATE guests SET config = ? WHERE uuid = ?", (changed.dumps(), uuid))
+
+
+def test_a_disk_that_several_guests_write_is_not_copied(estate: Estate, apart: Host) -> None:
+    """The others would go on with the old file, and this one with the copy."""
+    with_disk(estate, shareable=True)
+    job = estate.do("vm.migrate", destination=apart.pk, copy_disks=True)
+    assert (job.state, job.error_code) == (State.FAILED, "storage_not_shared")
+    assert not connect(apart.uri).volume_seen(POOL, "ledger.qcow2")
+
+
+def test_nobody_is_told_to_remove_the_disk_itself_where_the_hosts_share_it(estate: Estate) -> None:
+    """They do, but nobody has proved it lately, and the cluster does not say so."""
+    Cluster.objects.update(shared_storage=False)
+    left, right = estate.hosts
+    connect(left.uri).volume_create(POOL, "ledger.qcow2", capacity_bytes=1)  # the VM's own disk, seen by both
+    job = estate.do("vm.migrate", destination=right.pk, copy_disks=True)
+    assert (job.state, job.error_code) == (State.FAILED, "disk_exists")
+    assert "prove the path" in job.error_message
+    assert "may be the VM's own disk" in job.error_message

@@ -43,8 +43,13 @@ def shared_how(disk: Disk, source: Host, path: HostPair | None) -> str:
 
 
 def read_copies(disks: Sequence[Disk], uuid: str, here: Hypervisor, there: Hypervisor) -> tuple[Copy, ...]:
-    """What it takes to copy these disks; those of a kind that is not copied are left out. Raises HypervisorError."""
-    files = [disk for disk in disks if disk.source_kind == "file" and disk.format in COPIED_FORMATS]
+    """What it takes to copy these disks; those of a kind that is not copied are left out. Raises HypervisorError.
+
+    One that several guests write is none that is: the others would go on with the old file.
+    """
+    files = [
+        disk for disk in disks if disk.source_kind == "file" and disk.format in COPIED_FORMATS and not disk.shareable
+    ]
     if not files:
         return ()
     sizes = here.together(lambda: {disk.target: here.disk_capacity(uuid, disk.target) for disk in files})

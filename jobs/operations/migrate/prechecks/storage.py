@@ -33,7 +33,7 @@ def storage(facts: Facts) -> Verdict:
         why = (
             f"{', '.join(local)} would stay behind: {facts.source} and {facts.destination} were not seen to share that "
             f"storage, and the cluster {facts.source.cluster} does not say so. Put it into a pool that both have and "
-            "prove their paths, or ask for the disks to be copied (files in qcow2 or raw format)."
+            "prove their paths, or ask for the disks to be copied (files in qcow2 or raw format, each of one VM)."
         )
     else:
         why = f"Disk {', '.join(cached)} is cached on {facts.source}; set its cache to “none” and restart the VM."
@@ -79,7 +79,12 @@ def _against(facts: Facts) -> tuple[str, str]:
     taken = [copy for copy in facts.copies if copy.is_taken]
     if taken:
         paths = ", ".join(copy.path for copy in taken)
-        return "disk_exists", f"{there} has {paths} already, which a copy would overwrite; remove it there first."
+        return (
+            "disk_exists",
+            f"{there} has {paths} already, which a copy would overwrite. If both hosts see the same directory, that "
+            f"may be the VM's own disk: prove the path from {facts.source} to {there}, and nothing has to be copied. "
+            "Else remove it there first.",
+        )
     for pool in sorted({copy.pool for copy in facts.copies}):
         needed = sum(copy.capacity_bytes for copy in facts.copies if copy.pool == pool)
         free = min(copy.free_bytes for copy in facts.copies if copy.pool == pool)
