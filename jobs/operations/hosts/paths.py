@@ -36,6 +36,7 @@ MARKER_BYTES = 1024**2
 LATELY = timedelta(hours=1)
 #: How long a drain waits before it looks again whether another job has done proving.
 LOOK_AGAIN = timedelta(seconds=3)
+_ENDS = ("source", "destination")
 
 
 class ProvePaths(Operation):
@@ -62,10 +63,12 @@ class ProvePaths(Operation):
         for number, other in enumerate(others):
             context.progress("travelling", 100 * number // len(others), shown_at_once=False)
             for source, destination in ((host, other), (other, host)):
-                _prove(context, source, destination)
+                if Host.objects.filter(pk=other.pk).exists():  # it may be removed: that waits for work on it alone
+                    _prove(context, source, destination)
 
     def verify(self, context: JobContext) -> None:
-        pairs = [_pair(context, pk) for pk in context.job.journal.get("paths", ())]
+        # A host that was removed meanwhile took its paths along.
+        pairs = list(HostPair.objects.filter(pk__in=context.job.journal.get("paths", ())).select_related(*_ENDS))
         proved = [pair for pair in pairs if pair.ok and _is_of(context, pair)]
         broken = [pair for pair in pairs if pair.is_broken and _is_of(context, pair)]
         unproved = [pair for pair in pairs if not _is_of(context, pair)]
@@ -82,10 +85,6 @@ def proved_with(actor: Actor, host: Host) -> list[Host]:
     hosts: Any = Host.objects.all() if isinstance(actor, System) else Host.objects.visible_to(actor, Action.PLACE)
     found = hosts.filter(cluster=host.cluster_id, connection=Host.Connection.ONLINE).exclude(pk=host.pk)
     return list(found.select_related("cluster").order_by("name"))
-
-
-def _pair(context: JobContext, key: int) -> HostPair:
-    return HostPair.objects.select_related("source", "destination").get(pk=key)
 
 
 def _is_of(context: JobContext, pair: HostPair) -> bool:
