@@ -13,13 +13,14 @@ from access.gate import SYSTEM
 from hypervisor.connect import connect
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.definition import Config
-from hypervisor.simulated_driver.storage import POOL
+from hypervisor.simulated_driver.storage import DIRECTORY, POOL
 from hypervisor.simulated_driver.store import open_store
 from hypervisor.types import PowerState, StateReason
 from inventory.models import Cluster, Host
+from inventory.paths import path_between, path_observed
 from inventory.services.hosts import host_create
 from inventory.syncing import host_sync
-from jobs.models import Job, JobLock
+from jobs.models import Job, JobLock, Step
 from jobs.operations.migrate import operation, settle
 from jobs.states import State
 from tests.jobs.conftest import Estate
@@ -137,3 +138,26 @@ def test_nobody_is_told_to_remove_the_disk_itself_where_the_hosts_share_it(estat
     assert (job.state, job.error_code) == (State.FAILED, "disk_exists")
     assert "prove the path" in job.error_message
     assert "may be the VM's own disk" in job.error_message
+
+
+def test_what_the_vm_left_at_the_destination_is_not_taken_for_its_disk(estate: Estate, apart: Host) -> None:
+    """The cluster came to say that its storage is shared, while an old copy lay at the other host."""
+    left = estate.hosts[0]
+    there = estate.do("vm.migrate", destination=apart.pk, copy_disks=True)
+    assert there.state == State.SUCCEEDED, there.error_message
+    connect(left.uri).volume_create(POOL, "ledger.qcow2", capacity_bytes=1)  # the simulated source's file
+    Cluster.objects.update(shared_storage=True)
+    job = estate.do("vm.migrate", destination=left.pk)
+    assert (job.state, job.error_code) == (State.FAILED, "storage_not_shared")
+    assert "left has an old copy of vda" in job.error_message
+    path = path_between(apart, left)
+    path_observed(path, ok=True, seconds=1.0, shared=[DIRECTORY])  # it became the same directory since
+    assert storage_here(estate, left) == "1 seen to be shared"
+    path_observed(path, ok=True, seconds=1.0)
+    connect(left.uri).volume_remove(POOL, "ledger.qcow2")  # by hand, say
+    assert storage_here(estate, left) == "1 shared by the cluster's declaration"
+
+
+def storage_here(estate: Estate, destination: Host) -> str:
+    job = estate.do("vm.migrate_preview", destination=destination.pk)
+    return Step.objects.get(job=job, name="storage").detail

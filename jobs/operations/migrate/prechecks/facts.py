@@ -17,7 +17,7 @@ from hypervisor.types import (
     SavedSnapshot,
 )
 from inventory.models import VM, Host, HostPair
-from jobs.operations.migrate.prechecks.disks import Copy, read_copies, shared_how, writable
+from jobs.operations.migrate.prechecks.disks import Copy, old_copies, read_copies, shared_how, writable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Facts:
     path: HostPair | None
     forbidden: str = ""
     copies: tuple[Copy, ...] = ()
+    old_copies: frozenset[str] = frozenset()
 
 
 def read_facts(
@@ -77,9 +78,10 @@ def read_facts(
         path = HostPair.objects.filter(source=source, destination=destination).first()
         there, destination_facts = of_destination.result()
         lacks = of_needs.result()
-    local = [disk for disk in writable(definition) if copy_disks and not shared_how(disk, source, path)]
+    old = old_copies(writable(definition), destination, on_destination)
+    local = [disk for disk in writable(definition) if copy_disks and not shared_how(disk, source, path, old)]
     return Facts(
         vm, source, destination, state, activity, definition, needs, there, source_identity, destination_facts, lacks,
         snapshots, promised_mib, path, forbidden,
-        copies=read_copies(local, uuid, on_source, on_destination) if local else (),
+        copies=read_copies(local, uuid, on_source, on_destination) if local else (), old_copies=old,
     )  # fmt: skip

@@ -20,7 +20,9 @@ def storage(facts: Facts) -> Verdict:
     disks = writable(facts.definition)
     copied = {copy.target for copy in facts.copies}
     how = {
-        disk.target: "to be copied" if disk.target in copied else shared_how(disk, facts.source, facts.path)
+        disk.target: "to be copied"
+        if disk.target in copied
+        else shared_how(disk, facts.source, facts.path, facts.old_copies)
         for disk in disks
     }
     local = [target for target, reason in how.items() if not reason]
@@ -29,7 +31,14 @@ def storage(facts: Facts) -> Verdict:
         for disk in disks
         if disk.source_kind == "file" and disk.target not in copied and disk.cache not in SAFE_CACHES
     ]
-    if local:
+    old = [disk.target for disk in disks if disk.target in local and disk.source in facts.old_copies]
+    if old:
+        why = (
+            f"{facts.destination} has an old copy of {', '.join(old)}, left there by an earlier migration, which would "
+            f"be taken for the disk. Prove the path from {facts.source} to {facts.destination} if they share that "
+            "directory by now; else remove the old copy there, and ask for the disks to be copied."
+        )
+    elif local:
         why = (
             f"{', '.join(local)} would stay behind: {facts.source} and {facts.destination} were not seen to share that "
             f"storage, and the cluster {facts.source.cluster} does not say so. Put it into a pool that both have and "
