@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import Q
 
 from access import gate
 from access.actions import Action
@@ -11,6 +12,7 @@ from inventory.errors import InventoryConflict
 from inventory.models import Host
 from inventory.services.hosts import host_delete
 from jobs.models import BrokenGlass, Job
+from jobs.operations.migrate.surroundings import MIGRATE
 
 
 @transaction.atomic
@@ -18,13 +20,16 @@ def host_retire(*, actor: Actor, host: Host, reason: str = "") -> None:
     """Remove a host from the inventory, with the grants on it and the jobs that worked on it; what they did stands in
     the record, and their parts stay with the VMs.
 
-    Needs OPERATE_HOST. Raises InventoryConflict while VMs are placed on it, while a job on it is not over, or while one
-    that went ahead without approval waits for an auditor.
+    Needs OPERATE_HOST. Raises InventoryConflict while VMs are placed on it, while a VM is on its way to or from it,
+    while a job on it is not over, or while one that went ahead without approval waits for an auditor.
     """
     gate.authorise(actor, Action.OPERATE_HOST, host)
     jobs = Job.objects.filter(host=host)
     if jobs.unfinished().exists():
         raise InventoryConflict(f"A job on {host} is not over yet; wait for it or cancel it.")
+    moves = Job.objects.active().filter(operation=MIGRATE)
+    if moves.filter(Q(params__destination=host.pk) | Q(journal__source=host.pk)).exists():
+        raise InventoryConflict(f"A VM is on its way to or from {host}; wait for it, or cancel its migration.")
     if BrokenGlass.objects.filter(job__host=host, acknowledged_at=None).exists():
         raise InventoryConflict(f"Work on {host} that went ahead without approval waits for an auditor's note.")
     Job.objects.filter(parent__in=jobs).update(parent=None)

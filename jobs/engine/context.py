@@ -107,9 +107,13 @@ class JobContext:
         return self._hosts.setdefault(found.pk, found)
 
     def host(self, key: int) -> Host:
-        """A host with its cluster, as it was when this run first asked."""
+        """A host with its cluster, as it was when this run first asked. Raises OperationFailed when it was removed."""
         if key not in self._hosts:
-            self._hosts[key] = Host.objects.select_related("cluster").get(pk=key)
+            found = Host.objects.select_related("cluster").filter(pk=key).first()
+            if found is None:
+                name = self.params.get("destination_name") if key == self.params.get("destination") else None
+                raise OperationFailed("host_gone", f"{name or 'A host of this job'} was removed from the inventory.")
+            self._hosts[key] = found
         return self._hosts[key]
 
     def on(self, host: Host) -> Hypervisor:
