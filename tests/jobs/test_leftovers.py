@@ -13,10 +13,10 @@ from hypervisor.errors import HypervisorError
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.definition import Config
 from hypervisor.simulated_driver.driver import SimulatedHypervisor
-from hypervisor.simulated_driver.faults import Fault, plant
+from hypervisor.simulated_driver.faults import Fault, clear, plant
 from hypervisor.simulated_driver.storage import DIRECTORY, POOL
 from hypervisor.simulated_driver.store import open_store
-from hypervisor.types import Disk
+from hypervisor.types import Disk, PowerState, StateReason
 from inventory.errors import InventoryConflict
 from inventory.leftovers import KEPT_FOR, leftover_keep
 from inventory.models import Cluster, Host, Leftover
@@ -216,3 +216,18 @@ def test_a_marker_takes_the_time_that_a_host_needs_to_show_it(
     monkeypatch.setattr(SimulatedHypervisor, "volume_seen", see)
     assert there(estate.hosts[0])
     assert not open_store().connection().execute("SELECT 1 FROM volumes WHERE name LIKE 'slipway-%'").fetchall()
+
+
+def test_a_file_stays_while_its_vm_is_not_well_elsewhere(estate: Estate, leftover: Leftover) -> None:
+    """It is kept in case the copy turns out to be bad."""
+    plant(Fault.DISK_ERROR, "apart", str(estate.vm.uuid))
+    swept()
+    leftover.refresh_from_db()
+    assert leftover.why_not == "its VM has disk errors where it is"
+    clear()
+    simulated.set_state("apart", str(estate.vm.uuid), PowerState.CRASHED, StateReason.CRASHED)
+    due()
+    swept()
+    leftover.refresh_from_db()
+    assert leftover.why_not == "its VM crashed where it is"
+    assert there(estate.hosts[0])

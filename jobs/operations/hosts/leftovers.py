@@ -12,6 +12,7 @@ from django.utils import timezone
 from access.actions import Action
 from access.gate import Actor
 from hypervisor.errors import GuestNotFound, HypervisorError
+from hypervisor.types import PowerState
 from inventory.leftovers import leftover_claimed, leftover_settled
 from inventory.models import VM, Host, Leftover
 from jobs.errors import NotAdmitted
@@ -101,7 +102,11 @@ def _against(context: JobContext, host: Host, leftover: Leftover) -> str:
     if vm is None or vm.host is None or vm.host_id == host.pk:
         return "its VM is on no other host"
     try:
-        context.on(vm.host).guest_state(str(vm.uuid))
+        elsewhere, uuid = context.on(vm.host), str(vm.uuid)
+        if elsewhere.guest_state(uuid).state is PowerState.CRASHED:
+            return "its VM crashed where it is"
+        if elsewhere.disk_errors(uuid):
+            return "its VM has disk errors where it is"
     except GuestNotFound:
         return "the host of its VM does not know it any more"
     except HypervisorError:
