@@ -401,3 +401,14 @@ def test_the_path_to_a_host_that_is_removed_while_the_canary_flies_is_forgotten(
     job = fleet.estate.run(prove(fleet.estate))
     assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
     assert job.result["proved"] == 2
+
+
+def test_a_vm_that_has_a_canarys_uuid_is_not_switched_off(estate: Estate) -> None:
+    """Defined from the canary's XML by somebody on the host, say."""
+    left, right = estate.hosts
+    pair = path_between(left, right)
+    simulated.create_guest("right", "cloned", uuid=str(pair.canary), memory_mib=512)
+    job = estate.run(prove(estate))
+    assert connect(right.uri).guest_state(str(pair.canary)).state is PowerState.RUNNING
+    assert (job.state, job.error_code) == (State.FAILED, "path_broken")
+    assert "is no canary" in job.error_message

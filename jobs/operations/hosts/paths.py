@@ -17,7 +17,7 @@ from hypervisor.errors import GuestNotFound, GuestStateInvalid, HostUnreachable,
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import MARKER_PREFIX, MigrationSpec
 from inventory.models import Host, HostPair
-from inventory.paths import path_between, path_observed
+from inventory.paths import is_like_a_canary, path_between, path_observed
 from jobs.errors import NotAdmitted, OperationFailed, TargetBusy, WaitForParts
 from jobs.operations.base import Operation
 from jobs.operations.hosts.standing import host_of
@@ -37,6 +37,10 @@ LATELY = timedelta(hours=1)
 #: How long a drain waits before it looks again whether another job has done proving.
 LOOK_AGAIN = timedelta(seconds=3)
 _ENDS = ("source", "destination")
+
+
+class _NoCanary(HypervisorError):
+    """Something else has its UUID."""
 
 
 class ProvePaths(Operation):
@@ -101,9 +105,7 @@ def _prove(context: JobContext, source: Host, destination: Host) -> None:
     context.check_cancel()
     with context.step(f"path_{pair.pk}", f"Prove the path from {source} to {destination}") as step:
         try:
-            _clear(context, pair, source, destination)
-            why, seconds = _sent(context, pair, source, destination)
-            _clear(context, pair, source, destination)
+            why, seconds = _flown(context, pair, source, destination)
             shared = _shared(context, pair, source, destination)
         except HostUnreachable as error:
             step.detail = f"not proved, a host did not answer: {error}"
@@ -112,6 +114,17 @@ def _prove(context: JobContext, source: Host, destination: Host) -> None:
         step.detail += f"; shared storage: {', '.join(shared)}" if shared else ""
         found = partial(path_observed, pair, ok=not why, why=why, seconds=seconds, shared=shared)
         context.ledger.commit(then=found)
+
+
+def _flown(context: JobContext, pair: HostPair, source: Host, destination: Host) -> tuple[str, float | None]:
+    """The same as `_sent`, with nothing of a canary there before and after. Raises HostUnreachable."""
+    try:
+        _clear(context, pair, source, destination)
+        found = _sent(context, pair, source, destination)
+        _clear(context, pair, source, destination)
+    except _NoCanary as error:
+        return str(error), None
+    return found
 
 
 def _sent(context: JobContext, pair: HostPair, source: Host, destination: Host) -> tuple[str, float | None]:
@@ -172,14 +185,18 @@ def _marked(here: Hypervisor, there: Hypervisor, pool: str, other: str, pair: Ho
 
 
 def _clear(context: JobContext, pair: HostPair, source: Host, destination: Host) -> None:
-    """Take away what a crash or a failed migration left of the canary."""
+    """Take away what a crash or a failed migration left of the canary. Raises _NoCanary: a VM that was made from its
+    definition, say, is not ours to switch off.
+    """
     canary = str(pair.canary)
     for host in (destination, source):
         connection = context.on(host)
         try:
-            connection.guest_state(canary)
+            guest = connection.guest_state(canary)
         except GuestNotFound:
             continue
+        if not is_like_a_canary(guest):
+            raise _NoCanary(f"{host} has a VM with the canary's UUID {canary}, which is no canary; remove it.")
         try:
             context.undo_effect("force_off", partial(connection.force_off, canary), host=host, canary=canary)
         except (GuestNotFound, GuestStateInvalid):
