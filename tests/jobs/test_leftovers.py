@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -22,8 +23,9 @@ from inventory.leftovers import KEPT_FOR, leftover_keep
 from inventory.models import Cluster, Host, Leftover
 from inventory.services.hosts import host_create
 from inventory.syncing import host_sync
+from jobs.engine.ledger import Ledger
 from jobs.leftovers import remove_due
-from jobs.models import Job, Step
+from jobs.models import Job, JobLock, Step
 from jobs.operations.hosts import onlookers
 from jobs.operations.migrate import settle
 from jobs.states import State
@@ -231,3 +233,46 @@ def test_a_file_stays_while_its_vm_is_not_well_elsewhere(estate: Estate, leftove
     leftover.refresh_from_db()
     assert leftover.why_not == "its VM crashed where it is"
     assert there(estate.hosts[0])
+
+
+class WorkerDied(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+def test_a_worker_that_dies_at_any_commit_leaves_nothing_half_done(
+    estate: Estate, leftover: Leftover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each commit, before and after it, until a job gets through without passing the point."""
+    commit, left = Ledger.commit, estate.hosts[0]
+    for point in range(1, 40):
+        passed = 0
+
+        def mortal(ledger: Ledger, point: int = point, **columns: Any) -> None:
+            nonlocal passed
+            for do in (lambda: None, lambda: commit(ledger, **columns)):
+                do()
+                passed += 1
+                if passed == point:
+                    raise WorkerDied
+
+        Leftover.objects.update(removed_at=None, remove_after=timezone.now())
+        if not there(left):
+            connect(left.uri).volume_create(POOL, IMAGE, capacity_bytes=1)
+        remove_due()
+        job = Job.objects.filter(operation="host.remove_leftovers").latest("created_at")
+        monkeypatch.setattr(Ledger, "commit", mortal)
+        try:
+            estate.run(job)
+        except WorkerDied:
+            monkeypatch.setattr(Ledger, "commit", commit)
+        else:
+            break
+        Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
+        job = work(job)
+        assert job.state == State.SUCCEEDED, (point, job.error_message)
+        leftover.refresh_from_db()
+        assert (leftover.removed_at is not None, leftover.removing_at) == (True, None), point
+        assert not open_store().connection().execute("SELECT 1 FROM volumes WHERE name LIKE 'slipway-%'").fetchall()
+        assert not there(left)
+        assert not JobLock.objects.exists()
+    assert point > 10
