@@ -23,6 +23,7 @@ from inventory.syncing import host_sync
 from jobs.models import Job, JobLock, Step
 from jobs.operations.migrate import operation, settle
 from jobs.states import State
+from tests import factories as make
 from tests.jobs.conftest import Estate
 from tests.jobs.crew import work
 
@@ -161,3 +162,14 @@ def test_what_the_vm_left_at_the_destination_is_not_taken_for_its_disk(estate: E
 def storage_here(estate: Estate, destination: Host) -> str:
     job = estate.do("vm.migrate_preview", destination=destination.pk)
     return Step.objects.get(job=job, name="storage").detail
+
+
+def test_room_that_another_copy_is_about_to_take_is_not_given_twice(estate: Estate, apart: Host) -> None:
+    """The volumes are sparse: what is on its way into them is not missing from the pool yet."""
+    other = make.vm("other", segment=estate.segment, host=estate.hosts[0])
+    coming = {"pool": POOL, "capacity_bytes": 95 * 1024**3, "target": "vda", "path": f"{DIRECTORY}/other.qcow2"}
+    journal = {"destination": apart.pk, "copies": [coming]}
+    make.job(other, by=estate.user, operation="vm.migrate", params={"destination": apart.pk}, journal=journal)
+    job = estate.do("vm.migrate", destination=apart.pk, copy_disks=True)
+    assert (job.state, job.error_code) == (State.FAILED, "storage_short")
+    assert "5.0 GiB left" in job.error_message

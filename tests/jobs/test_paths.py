@@ -27,7 +27,6 @@ from jobs.models import Job, JobLock, Step
 from jobs.operations.hosts import paths
 from jobs.operations.migrate.destinations import destinations_for
 from jobs.proving import due_hosts, prove_due
-from jobs.retiring import host_retire
 from jobs.services import job_cancel, job_submit
 from jobs.states import State
 from tests import factories as make
@@ -361,54 +360,3 @@ def test_rights_are_asked_before_each_canary(estate: Estate) -> None:
     job = estate.run(job)
     assert (job.state, job.error_code) == (State.CANCELLED, "right_withdrawn")
     assert canaries(estate) == []
-
-
-# -- what happens meanwhile --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("moment", ["guest_state", "canary_start", "markers_remove"])
-def test_a_host_that_is_removed_meanwhile_is_passed_over(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    """Its removal waits for work on it, and this is work on another host."""
-    HostPair.objects.all().delete()
-    original = getattr(SimulatedHypervisor, moment)
-
-    def removed(*args: Any, **kwargs: Any) -> Any:
-        monkeypatch.setattr(SimulatedHypervisor, moment, original)
-        host_retire(actor=SYSTEM, host=Host.objects.get(name="third"))
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(SimulatedHypervisor, moment, removed)
-    job = fleet.estate.run(prove(fleet.estate))
-    assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
-    assert job.result == {"proved": 2, "broken": [], "unproved": []}
-
-
-def test_the_path_to_a_host_that_is_removed_while_the_canary_flies_is_forgotten(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    HostPair.objects.all().delete()
-    fly, flown = SimulatedHypervisor.migrate, []
-
-    def removed(*args: Any, **kwargs: Any) -> Any:
-        flown.append(args[2])
-        if str(args[2]).startswith("sim://third"):
-            host_retire(actor=SYSTEM, host=Host.objects.get(name="third"))
-        return fly(*args, **kwargs)
-
-    monkeypatch.setattr(SimulatedHypervisor, "migrate", removed)
-    job = fleet.estate.run(prove(fleet.estate))
-    assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
-    assert job.result["proved"] == 2
-
-
-def test_a_vm_that_has_a_canarys_uuid_is_not_switched_off(estate: Estate) -> None:
-    """Defined from the canary's XML by somebody on the host, say."""
-    left, right = estate.hosts
-    pair = path_between(left, right)
-    simulated.create_guest("right", "cloned", uuid=str(pair.canary), memory_mib=512)
-    job = estate.run(prove(estate))
-    assert connect(right.uri).guest_state(str(pair.canary)).state is PowerState.RUNNING
-    assert (job.state, job.error_code) == (State.FAILED, "path_broken")
-    assert "is no canary" in job.error_message

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hypervisor.errors import HypervisorError
 from inventory.leftovers import leftover_noted
 from inventory.models import Host
+from jobs.models import Job
 from jobs.operations.migrate.prechecks.disks import Copy
+from jobs.operations.migrate.surroundings import MIGRATE
 
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
@@ -24,6 +26,18 @@ def packed(copies: Sequence[Copy]) -> list[dict[str, Any]]:
 def unpacked(context: JobContext) -> list[Copy]:
     """As it was journalled."""
     return [Copy(**facts) for facts in context.job.journal.get("copies", ())]
+
+
+def promised_bytes(context: JobContext, destination: Host) -> dict[str, int]:
+    """Pool of the destination -> bytes that the copies of other migrations under way may take there: their volumes are
+    sparse, so that the pool's figures do not show it yet.
+    """
+    found: dict[str, int] = {}
+    others = Job.objects.active().filter(operation=MIGRATE, journal__destination=destination.pk)
+    for copies in others.exclude(pk=context.job.pk).values_list("journal__copies", flat=True):
+        for copy in copies or ():
+            found[copy["pool"]] = found.get(copy["pool"], 0) + copy["capacity_bytes"]
+    return found
 
 
 def make_volumes(context: JobContext, destination: Host) -> None:

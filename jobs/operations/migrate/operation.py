@@ -87,6 +87,7 @@ class Migrate(Operation):
             context.on(source),
             context.on(destination),
             promised_mib=promises_mib(before=context.job).get(destination.pk, 0),
+            promised_bytes=copying.promised_bytes(context, destination),
             forbidden=forbidden(context.vm, destination, before=context.job, part_of=context.job.parent),
             copy_disks=context.params.get("copy_disks", False),
         )

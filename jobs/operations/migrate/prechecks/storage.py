@@ -96,7 +96,8 @@ def _against(facts: Facts) -> tuple[str, str]:
         )
     for pool in sorted({copy.pool for copy in facts.copies}):
         needed = sum(copy.capacity_bytes for copy in facts.copies if copy.pool == pool)
-        free = min(copy.free_bytes for copy in facts.copies if copy.pool == pool)
+        seen = min(copy.free_bytes for copy in facts.copies if copy.pool == pool)
+        free = max(seen - facts.promised_bytes.get(pool, 0), 0)
         if free < needed:
             return (
                 "storage_short",
