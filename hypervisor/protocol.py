@@ -215,7 +215,9 @@ class Storage(Protocol):
         """The size of a guest's disk as the guest sees it, in bytes. Raises GuestNotFound."""
 
     def files_in_use(self) -> set[str]:
-        """Every file that a guest of this host names as a disk, whether it runs or not."""
+        """Every file that a guest of this host names, as it runs, for its next start or in a snapshot, and what images
+        in its pools are based on.
+        """
 
     def volume_seen(self, pool: str, name: str) -> bool:
         """Whether the pool has a volume of that name, after a look at its directory."""

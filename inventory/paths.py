@@ -49,7 +49,7 @@ def without_canaries(guests: Sequence[GuestState]) -> list[GuestState]:
     """A host's guests without our own canaries. One is known by its UUID, but only as what it is: transient and tiny.
     Whatever else has such a UUID is shown.
     """
-    like_one = {guest.uuid for guest in guests if _is_like_one(guest)}
+    like_one = {guest.uuid for guest in guests if is_like_a_canary(guest)}
     if not like_one:
         return list(guests)
     found = HostPair.objects.filter(canary__in=like_one).values_list("canary", flat=True)
@@ -57,5 +57,6 @@ def without_canaries(guests: Sequence[GuestState]) -> list[GuestState]:
     return [guest for guest in guests if guest.uuid not in ours]
 
 
-def _is_like_one(guest: GuestState) -> bool:
+def is_like_a_canary(guest: GuestState) -> bool:
+    """Whether it is what a canary is: transient and tiny."""
     return not guest.persistent and guest.memory_mib <= CANARY_MIB

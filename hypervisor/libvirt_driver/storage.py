@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from posixpath import dirname, join, normpath
+from types import MappingProxyType
 from xml.etree.ElementTree import Element, SubElement
 
 import libvirt
@@ -9,13 +12,30 @@ import libvirt
 from hypervisor.document import parse, text_of, write
 from hypervisor.errors import GuestNotFound, HypervisorError, NotSupported
 from hypervisor.libvirt_driver.connection import LibvirtConnection, remote
-from hypervisor.libvirt_driver.errors import translated
+from hypervisor.libvirt_driver.errors import ErrorTable, translated
 from hypervisor.types import MARKER_PREFIX
 
 #: Where `virStoragePoolInfo` has what is left.
 _POOL_AVAILABLE = 3
 #: A large raw image on slow storage takes its time.
 CREATE_SECONDS = 120.0
+
+
+class _NoVolume(HypervisorError):
+    """The host has no such volume."""
+
+
+_NO_VOLUME: ErrorTable = MappingProxyType(
+    {libvirt.VIR_ERR_NO_STORAGE_POOL: _NoVolume, libvirt.VIR_ERR_NO_STORAGE_VOL: _NoVolume}
+)
+
+
+def paths_in(root: Element) -> set[str]:
+    """All absolute paths that a domain's or snapshot's XML names, whatever for: disks, what is below them, mirrors,
+    firmware, kernels.
+    """
+    words = (word for element in root.iter() for word in (*element.attrib.values(), (element.text or "").strip()))
+    return {word for word in words if word.startswith("/")}
 
 
 class Storage(LibvirtConnection):
@@ -60,18 +80,42 @@ class Storage(LibvirtConnection):
         """The size of a guest's disk as the guest sees it, in bytes."""
         return int(self.domain(uuid).blockInfo(target)[0])
 
-    @remote()
+    @remote(seconds=CREATE_SECONDS)
     def files_in_use(self) -> set[str]:
-        """Every file that a guest of this host names as a disk or below one, whether it runs or not."""
+        """Every file that a guest of this host names, as it runs, for its next start or in a snapshot, and whatever an
+        image in a pool is based on: of a guest that is off, libvirt tells the topmost images only.
+        """
         found: set[str] = set()
         for domain in self.handle.listAllDomains(0):
             try:
                 with translated(self.is_alive):
-                    root = parse(domain.XMLDesc(0))
+                    found |= self._named_by(domain)
             except GuestNotFound:
                 continue  # gone meanwhile
-            found |= {source.get("file", "") for source in root.iterfind("devices/disk//source")}
-        return found - {""}
+        return found | self._backing_files()
+
+    def _named_by(self, domain: libvirt.virDomain) -> set[str]:
+        roots = [parse(domain.XMLDesc(flags)) for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE)]
+        with suppress(NotSupported), translated(self.is_alive):
+            roots += [parse(snapshot.getXMLDesc(0)) for snapshot in domain.listAllSnapshots(0)]
+        found = set().union(*(paths_in(root) for root in roots))
+        for source in (source for root in roots for source in root.iter("source") if source.get("pool")):
+            with suppress(_NoVolume), translated(self.is_alive, table=_NO_VOLUME):
+                pool = self.handle.storagePoolLookupByName(source.get("pool", ""))
+                found.add(pool.storageVolLookupByName(source.get("volume", "")).path())
+        return found
+
+    def _backing_files(self) -> set[str]:
+        found: set[str] = set()
+        for name in self.storage_pools().values():
+            pool = self.handle.storagePoolLookupByName(name)
+            pool.refresh(0)
+            for volume in pool.listAllVolumes():
+                root = parse(volume.XMLDesc(0))
+                backing = text_of(root, "backingStore/path")
+                if backing:
+                    found.add(normpath(join(dirname(volume.path()), backing)))
+        return found
 
     @remote()
     def volume_seen(self, pool: str, name: str) -> bool:

@@ -20,6 +20,7 @@ class Leftover(models.Model):
     size_bytes = models.BigIntegerField(default=0)
     left_at = models.DateTimeField()
     remove_after = models.DateTimeField(null=True, help_text="Null: somebody wants it kept.")
+    removing_at = models.DateTimeField(null=True, help_text="A job has begun to remove it: too late to keep it.")
     removed_at = models.DateTimeField(null=True)
     why_not = models.CharField(max_length=300, blank=True, help_text="Why it was not removed when it was due.")
 

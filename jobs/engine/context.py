@@ -114,7 +114,8 @@ class JobContext:
         if key not in self._hosts:
             found = Host.objects.select_related("cluster").filter(pk=key).first()
             if found is None:
-                raise OperationFailed("host_gone", "A host that this job is about was removed meanwhile.")
+                name = self.params.get("destination_name") if key == self.params.get("destination") else None
+                raise OperationFailed("host_gone", f"{name or 'A host of this job'} was removed from the inventory.")
             self._hosts[key] = found
         return self._hosts[key]
 

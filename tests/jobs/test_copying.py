@@ -27,6 +27,7 @@ from inventory.services.hosts import host_create
 from inventory.syncing import host_sync
 from jobs.leftovers import remove_due
 from jobs.models import Job, JobLock, Step
+from jobs.operations.hosts import onlookers
 from jobs.operations.migrate import settle
 from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.states import State
@@ -41,6 +42,7 @@ IMAGE = "ledger.qcow2"
 def _real_transactions(transactional_db, monkeypatch: pytest.MonkeyPatch):
     """A worker's threads see only what was committed."""
     monkeypatch.setattr(settle, "READINGS_APART", 0.05)
+    monkeypatch.setattr(onlookers, "SHOWS_WITHIN", 0.0)
 
 
 @pytest.fixture
@@ -195,8 +197,9 @@ def test_it_is_removed_when_its_time_is_over(estate: Estate, leftover: Leftover)
     assert leftover.removed_at is not None
     assert not volume_there(estate.hosts[0])
     told = AuditEvent.objects.filter(job_id=str(job.pk), action__startswith="effect").order_by("pk")
-    assert [(event.action, event.detail["volume"]) for event in told] == [
-        (EventAction.EFFECT_INTENT, IMAGE), (EventAction.EFFECT_OUTCOME, IMAGE),
+    assert [(event.action, event.detail["call"], event.detail.get("volume", "")) for event in told] == [
+        (EventAction.EFFECT_INTENT, "prove_storage", ""), (EventAction.EFFECT_OUTCOME, "prove_storage", ""),
+        (EventAction.EFFECT_INTENT, "volume_remove", IMAGE), (EventAction.EFFECT_OUTCOME, "volume_remove", IMAGE),
     ]  # fmt: skip
     assert not any(estate.vm.name in repr((step.title, step.detail)) for step in Step.objects.filter(job=job))
     assert swept() is None

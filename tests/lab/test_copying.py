@@ -83,7 +83,7 @@ def test_a_local_disk_travels_along_and_its_old_file_goes_later(site: Site, own:
     assert (leftover.host.name, leftover.path) == ("host1", f"{OWN}/own.qcow2")
     Leftover.objects.update(remove_after=timezone.now())
     remove_due()
-    until(lambda: not image(first).exists(), what="the removal of the old file")
+    until(lambda: not image(first).exists(), seconds=150, what="the removal of the old file")  # see onlookers.py
     removal = site.ended(Job.objects.get(operation="host.remove_leftovers"))
     assert removal.result == {"removed": 1, "kept": 0}
     assert site.runs_on(own) == ["host2"]

@@ -12,9 +12,12 @@ from django.utils import timezone
 from access.actions import Action
 from access.gate import Actor
 from hypervisor.errors import GuestNotFound, HypervisorError
-from inventory.models import Host, Leftover
+from hypervisor.types import PowerState
+from inventory.leftovers import leftover_claimed, leftover_settled
+from inventory.models import VM, Host, Leftover
 from jobs.errors import NotAdmitted
 from jobs.operations.base import Operation
+from jobs.operations.hosts.onlookers import Onlookers
 from jobs.operations.hosts.standing import host_of
 
 if TYPE_CHECKING:
@@ -27,13 +30,11 @@ LATER = timedelta(hours=24)
 
 def due_on(host: Host) -> Any:
     """The files on a host whose time is over."""
-    return Leftover.objects.filter(host=host, removed_at=None, remove_after__lte=timezone.now()).select_related(
-        "vm__host"
-    )
+    return Leftover.objects.filter(host=host, removed_at=None, remove_after__lte=timezone.now())
 
 
 class RemoveLeftovers(Operation):
-    """Removes what is due, if its VM is well elsewhere and nothing here uses the file."""
+    """Removes what is due, if its VM is well elsewhere, and nothing here or on a host that may see it uses the file."""
 
     name = REMOVE_LEFTOVERS
     label = "Remove what VMs left on"
@@ -52,25 +53,60 @@ class RemoveLeftovers(Operation):
 
     def execute(self, context: JobContext) -> None:
         host = host_of(context)
+        onlookers = Onlookers(context, host)
         removed = kept = 0
-        for leftover in due_on(host):
+        for key in list(due_on(host).values_list("pk", flat=True)):
             context.check_cancel()
+            leftover = due_on(host).filter(pk=key).first()
+            if leftover is None:
+                continue  # somebody wants it, or it is gone
             # What it is called is for who sees its VM: the job is shown to everybody who sees the host.
-            with context.step(f"file_{leftover.pk}", f"Remove file {leftover.pk}") as step:
-                why_not = _against(context, host, leftover) or _remove(context, host, leftover)
+            with context.step(f"file_{key}", f"Remove file {key}") as step:
+                why_not, more = _removed(context, host, leftover, onlookers)
                 step.detail = f"kept: {why_not}" if why_not else "removed"
             removed, kept = removed + (not why_not), kept + bool(why_not)
-            context.ledger.commit(then=partial(_note, leftover, why_not))
+            again_at = timezone.now() + LATER
+            context.ledger.commit(then=partial(leftover_settled, leftover, why_not=why_not + more, again_at=again_at))
         context.result(removed=removed, kept=kept)
 
 
+def _removed(context: JobContext, host: Host, leftover: Leftover, onlookers: Onlookers) -> tuple[str, str]:
+    """Remove a file, or why it stays, and what the host said about that, which may name the file. Raises
+    HostUnreachable, OperationTimeout.
+    """
+    connection = context.on(host)
+    try:
+        pool = connection.storage_pools().get(dirname(leftover.path))
+        if pool is None:
+            return "it is in no storage pool of this host; remove it by hand", ""
+        # The others first: to find out about them may take a minute.
+        why_not = onlookers.against(leftover, pool) or _against(context, host, leftover)
+        if why_not:
+            return why_not, ""
+        claimed: list[bool] = []
+        context.ledger.commit(then=lambda: claimed.append(leftover_claimed(leftover)))
+        if not claimed[0]:
+            return "somebody wants it by now", ""
+        remove = partial(connection.volume_remove, pool, basename(leftover.path))
+        context.effect("volume_remove", remove, host=host, pool=pool, volume=basename(leftover.path))
+    except HypervisorError as error:
+        if error.retryable:
+            raise
+        return "the host would not remove it", f": {error}"  # the others are not held up by it
+    return "", ""
+
+
 def _against(context: JobContext, host: Host, leftover: Leftover) -> str:
-    """Why a file has to stay, by the hosts themselves; "" when it may go."""
-    vm = leftover.vm
+    """Why a file has to stay, by its VM's host and this one; "" when it may go. Raises HypervisorError of this one."""
+    vm = VM.objects.select_related("host").filter(leftovers=leftover).first()
     if vm is None or vm.host is None or vm.host_id == host.pk:
         return "its VM is on no other host"
     try:
-        context.on(vm.host).guest_state(str(vm.uuid))
+        elsewhere, uuid = context.on(vm.host), str(vm.uuid)
+        if elsewhere.guest_state(uuid).state is PowerState.CRASHED:
+            return "its VM crashed where it is"
+        if elsewhere.disk_errors(uuid):
+            return "its VM has disk errors where it is"
     except GuestNotFound:
         return "the host of its VM does not know it any more"
     except HypervisorError:
@@ -78,20 +114,3 @@ def _against(context: JobContext, host: Host, leftover: Leftover) -> str:
     if leftover.path in context.on(host).files_in_use():
         return "a VM of this host uses it"
     return ""
-
-
-def _remove(context: JobContext, host: Host, leftover: Leftover) -> str:
-    """Remove a file; why that could not be done, "" when it was."""
-    connection = context.on(host)
-    pool = connection.storage_pools().get(dirname(leftover.path))
-    if pool is None:
-        return "it is in no storage pool of this host; remove it by hand"
-    remove = partial(connection.volume_remove, pool, basename(leftover.path))
-    context.effect("volume_remove", remove, host=host, pool=pool, volume=basename(leftover.path))
-    return ""
-
-
-def _note(leftover: Leftover, why_not: str) -> None:
-    now = timezone.now()
-    facts = {"why_not": why_not[:300], "remove_after": now + LATER} if why_not else {"removed_at": now}
-    Leftover.objects.filter(pk=leftover.pk, removed_at=None).update(**facts)

@@ -18,7 +18,7 @@ from hypervisor.errors import GuestNotFound, GuestStateInvalid, HostUnreachable,
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import MARKER_PREFIX, MigrationSpec
 from inventory.models import Host, HostPair
-from inventory.paths import path_between, path_observed
+from inventory.paths import is_like_a_canary, path_between, path_observed
 from jobs.errors import NotAdmitted, OperationFailed, TargetBusy, WaitForParts
 from jobs.operations.base import Operation
 from jobs.operations.hosts.standing import host_of
@@ -39,6 +39,11 @@ MARKER_BYTES = 1024**2
 LATELY = timedelta(hours=1)
 #: How long a drain waits before it looks again whether another job has done proving.
 LOOK_AGAIN = timedelta(seconds=3)
+_ENDS = ("source", "destination")
+
+
+class _NoCanary(HypervisorError):
+    """Something else has its UUID."""
 
 
 class ProvePaths(Operation):
@@ -69,11 +74,13 @@ class ProvePaths(Operation):
         for number, other in enumerate(others):
             context.progress("travelling", 100 * number // len(others), shown_at_once=False)
             which = f"another host, {number + 1} of {len(others)}"
-            _prove(context, host, other, f"Prove the path to {which}")
-            _prove(context, other, host, f"Prove the path from {which}")
+            for source, destination, way in ((host, other, "to"), (other, host, "from")):
+                if Host.objects.filter(pk=other.pk).exists():  # removed just before this job began
+                    _prove(context, source, destination, f"Prove the path {way} {which}")
 
     def verify(self, context: JobContext) -> None:
-        pairs = [_pair(context, pk) for pk in context.job.journal.get("paths", ())]
+        # A host that was removed meanwhile took its paths along.
+        pairs = list(HostPair.objects.filter(pk__in=context.job.journal.get("paths", ())).select_related(*_ENDS))
         proved = [pair for pair in pairs if pair.ok and _is_of(context, pair)]
         broken = [pair for pair in pairs if pair.is_broken and _is_of(context, pair)]
         unproved = [pair for pair in pairs if not _is_of(context, pair)]
@@ -100,10 +107,6 @@ def proved_with(actor: Actor, host: Host) -> list[Host]:
     return list(found.select_related("cluster").order_by("name"))
 
 
-def _pair(context: JobContext, key: int) -> HostPair:
-    return HostPair.objects.select_related("source", "destination").get(pk=key)
-
-
 def _is_of(context: JobContext, pair: HostPair) -> bool:
     """Whether what is known of the path was found out by this job."""
     return pair.proved_at is not None and pair.proved_at >= context.job.created_at
@@ -118,9 +121,7 @@ def _prove(context: JobContext, source: Host, destination: Host, title: str) -> 
     context.check_cancel()
     with context.step(f"path_{pair.pk}", title) as step:
         try:
-            _clear(context, pair, source, destination)
-            why, seconds = _sent(context, pair, source, destination)
-            _clear(context, pair, source, destination)
+            why, seconds = _flown(context, pair, source, destination)
             shared = _shared(context, pair, source, destination)
         except HostUnreachable as error:
             log.info("job %s: %s not proved: %s", context.job.pk, pair, error)
@@ -130,6 +131,17 @@ def _prove(context: JobContext, source: Host, destination: Host, title: str) -> 
         step.detail += f"; shared storage: {', '.join(shared)}" if shared else ""
         found = partial(path_observed, pair, ok=not why, why=why, seconds=seconds, shared=shared)
         context.ledger.commit(then=found)
+
+
+def _flown(context: JobContext, pair: HostPair, source: Host, destination: Host) -> tuple[str, float | None]:
+    """The same as `_sent`, with nothing of a canary there before and after. Raises HostUnreachable."""
+    try:
+        _clear(context, pair, source, destination)
+        found = _sent(context, pair, source, destination)
+        _clear(context, pair, source, destination)
+    except _NoCanary as error:
+        return str(error), None
+    return found
 
 
 def _sent(context: JobContext, pair: HostPair, source: Host, destination: Host) -> tuple[str, float | None]:
@@ -190,14 +202,18 @@ def _marked(here: Hypervisor, there: Hypervisor, pool: str, other: str, pair: Ho
 
 
 def _clear(context: JobContext, pair: HostPair, source: Host, destination: Host) -> None:
-    """Take away what a crash or a failed migration left of the canary."""
+    """Take away what a crash or a failed migration left of the canary. Raises _NoCanary: a VM that was made from its
+    definition, say, is not ours to switch off.
+    """
     canary = str(pair.canary)
     for host in (destination, source):
         connection = context.on(host)
         try:
-            connection.guest_state(canary)
+            guest = connection.guest_state(canary)
         except GuestNotFound:
             continue
+        if not is_like_a_canary(guest):
+            raise _NoCanary(f"{host} has a VM with the canary's UUID {canary}, which is no canary; remove it.")
         try:
             context.undo_effect("force_off", partial(connection.force_off, canary), host=host, canary=canary)
         except (GuestNotFound, GuestStateInvalid):

@@ -87,6 +87,7 @@ class Migrate(Operation):
             context.on(source),
             context.on(destination),
             promised_mib=promises_mib(before=context.job).get(destination.pk, 0),
+            promised_bytes=copying.promised_bytes(context, destination),
             forbidden=forbidden(context.vm, destination, before=context.job, part_of=context.job.parent),
             copy_disks=context.params.get("copy_disks", False),
         )
@@ -166,15 +167,17 @@ class Migrate(Operation):
     def rollback(self, context: JobContext, error: BaseException) -> str:
         """The VM is where it is; what travels with it is put back on there. Copies of its disks go where it is not."""
         source, destination = _hosts(context)
+        said = ""
         if context.job.journal.get("made") and _knows(context, source) and not _knows(context, destination):
-            copying.remove_volumes(context, destination)
+            runs = context.on(source).guest_state(context.uuid).state is PowerState.RUNNING
+            said = copying.cleared_away(context, destination, runs_at_source=runs)
         for host in _hosts(context):
             if _knows(context, host):
                 luggage.put_on(context, host)
                 guest_read(host, context.on(host), context.uuid)
                 vm_details_read(context.vm, context.on(host))
                 break
-        return ""
+        return said
 
 
 def _hosts(context: JobContext) -> tuple[Host, Host]:

@@ -77,6 +77,10 @@ MENDINGS: Mapping[Truth, Mending] = MappingProxyType(
     }
 )
 MENDABLE = frozenset({*MENDINGS, Truth.VANISHED})
+#: In these the guest may have run at the destination, and have written there what the source's disks do not have.
+MAY_HAVE_WRITTEN_THERE = frozenset(
+    {Truth.LOST_AT_SOURCE, Truth.LOST_AT_DESTINATION, Truth.LEFTOVER_COPY, Truth.VANISHED}
+)
 
 
 def look(context: JobContext, host: Host) -> Sight:
@@ -171,6 +175,8 @@ class _Settling:
         return time.monotonic() - self._first[1] >= READINGS_APART
 
     def _mend(self, now: Truth) -> None:
+        if now in MAY_HAVE_WRITTEN_THERE:
+            self._context.note(wrote_there=True)  # for the rollback, whatever the hosts say by then
         with self._context.step(f"mend_{now.value}", f"Mend what was found: {now.value.replace('_', ' ')}"):
             if now is Truth.VANISHED:
                 self._define_again()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from posixpath import basename, dirname
 
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import Disk, GuestDefinition
-from inventory.models import Host, HostPair
+from inventory.models import Host, HostPair, Leftover
 
 #: Image formats that are written anew at the destination.
 COPIED_FORMATS = frozenset({"qcow2", "raw"})
@@ -33,18 +33,36 @@ def writable(definition: GuestDefinition) -> list[Disk]:
     return [disk for disk in definition.disks if disk.source and not disk.read_only]
 
 
-def shared_how(disk: Disk, source: Host, path: HostPair | None) -> str:
-    """Why a disk is taken to be shared; "" when it is not. What was proved goes before what was declared."""
+def shared_how(disk: Disk, source: Host, path: HostPair | None, old: Collection[str] = ()) -> str:
+    """Why a disk is taken to be shared; "" when it is not. What was proved goes before what was declared; of the `old`
+    files that is not believed.
+    """
     if disk.source_kind == "network":
         return "on the network"
     if disk.source_kind == "file" and path is not None and path.shares(dirname(disk.source)):
         return "seen to be shared"
-    return "shared by the cluster's declaration" if source.cluster.shared_storage else ""
+    return "shared by the cluster's declaration" if source.cluster.shared_storage and disk.source not in old else ""
+
+
+def old_copies(disks: Sequence[Disk], destination: Host, there: Hypervisor) -> frozenset[str]:
+    """Files at the paths of these disks that VMs left at the destination when they were copied away from it: a VM that
+    was handed such a one for its disk would go on with what it held then. Raises HypervisorError.
+    """
+    at = Leftover.objects.filter(host=destination, removed_at=None, path__in=[disk.source for disk in disks])
+    paths = set(at.values_list("path", flat=True))
+    pools = there.storage_pools() if paths else {}
+    placed = [(path, pools[dirname(path)]) for path in paths if dirname(path) in pools]
+    return frozenset(path for path, pool in placed if there.volume_seen(pool, basename(path)))
 
 
 def read_copies(disks: Sequence[Disk], uuid: str, here: Hypervisor, there: Hypervisor) -> tuple[Copy, ...]:
-    """What it takes to copy these disks; those of a kind that is not copied are left out. Raises HypervisorError."""
-    files = [disk for disk in disks if disk.source_kind == "file" and disk.format in COPIED_FORMATS]
+    """What it takes to copy these disks; those of a kind that is not copied are left out. Raises HypervisorError.
+
+    One that several guests write is none that is: the others would go on with the old file.
+    """
+    files = [
+        disk for disk in disks if disk.source_kind == "file" and disk.format in COPIED_FORMATS and not disk.shareable
+    ]
     if not files:
         return ()
     sizes = here.together(lambda: {disk.target: here.disk_capacity(uuid, disk.target) for disk in files})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import (
@@ -17,7 +19,7 @@ from hypervisor.types import (
     SavedSnapshot,
 )
 from inventory.models import VM, Host, HostPair
-from jobs.operations.migrate.prechecks.disks import Copy, read_copies, shared_how, writable
+from jobs.operations.migrate.prechecks.disks import Copy, old_copies, read_copies, shared_how, writable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Facts:
     path: HostPair | None
     forbidden: str = ""
     copies: tuple[Copy, ...] = ()
+    old_copies: frozenset[str] = frozenset()
+    promised_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_facts(
@@ -50,12 +54,14 @@ def read_facts(
     on_destination: Hypervisor,
     *,
     promised_mib: int = 0,
+    promised_bytes: Mapping[str, int] = MappingProxyType({}),
     forbidden: str = "",
     copy_disks: bool = False,
 ) -> Facts:
-    """Ask both hosts, side by side; `promised_mib` of the destination's memory is for others that are on their way,
-    `forbidden` is what a placement rule says against it; with `copy_disks`, also what it takes to copy the disks that
-    they do not share. Raises GuestNotFound when the source does not know the VM, HostUnreachable.
+    """Ask both hosts, side by side. `promised_mib` of the destination's memory, and `promised_bytes` of its pools, are
+    for others that are on their way; `forbidden` is what a placement rule says against it; with `copy_disks`, also what
+    it takes to copy the disks that they do not share. Raises GuestNotFound when the source does not know the VM,
+    HostUnreachable.
 
     It lasts as many round trips as it takes, so what is asked of one host is asked together.
     """
@@ -77,9 +83,11 @@ def read_facts(
         path = HostPair.objects.filter(source=source, destination=destination).first()
         there, destination_facts = of_destination.result()
         lacks = of_needs.result()
-    local = [disk for disk in writable(definition) if copy_disks and not shared_how(disk, source, path)]
+    old = old_copies(writable(definition), destination, on_destination)
+    local = [disk for disk in writable(definition) if copy_disks and not shared_how(disk, source, path, old)]
     return Facts(
         vm, source, destination, state, activity, definition, needs, there, source_identity, destination_facts, lacks,
         snapshots, promised_mib, path, forbidden,
-        copies=read_copies(local, uuid, on_source, on_destination) if local else (),
+        copies=read_copies(local, uuid, on_source, on_destination) if local else (), old_copies=old,
+        promised_bytes=promised_bytes,
     )  # fmt: skip

@@ -20,7 +20,9 @@ def storage(facts: Facts) -> Verdict:
     disks = writable(facts.definition)
     copied = {copy.target for copy in facts.copies}
     how = {
-        disk.target: "to be copied" if disk.target in copied else shared_how(disk, facts.source, facts.path)
+        disk.target: "to be copied"
+        if disk.target in copied
+        else shared_how(disk, facts.source, facts.path, facts.old_copies)
         for disk in disks
     }
     local = [target for target, reason in how.items() if not reason]
@@ -29,11 +31,18 @@ def storage(facts: Facts) -> Verdict:
         for disk in disks
         if disk.source_kind == "file" and disk.target not in copied and disk.cache not in SAFE_CACHES
     ]
-    if local:
+    old = [disk.target for disk in disks if disk.target in local and disk.source in facts.old_copies]
+    if old:
+        why = (
+            f"{facts.destination} has an old copy of {', '.join(old)}, left there by an earlier migration, which would "
+            f"be taken for the disk. Prove the path from {facts.source} to {facts.destination} if they share that "
+            "directory by now; else remove the old copy there, and ask for the disks to be copied."
+        )
+    elif local:
         why = (
             f"{', '.join(local)} would stay behind: {facts.source} and {facts.destination} were not seen to share that "
             f"storage, and the cluster {facts.source.cluster} does not say so. Put it into a pool that both have and "
-            "prove their paths, or ask for the disks to be copied (files in qcow2 or raw format)."
+            "prove their paths, or ask for the disks to be copied (files in qcow2 or raw format, each of one VM)."
         )
     else:
         why = f"Disk {', '.join(cached)} is cached on {facts.source}; set its cache to “none” and restart the VM."
@@ -79,10 +88,16 @@ def _against(facts: Facts) -> tuple[str, str]:
     taken = [copy for copy in facts.copies if copy.is_taken]
     if taken:
         paths = ", ".join(copy.path for copy in taken)
-        return "disk_exists", f"{there} has {paths} already, which a copy would overwrite; remove it there first."
+        return (
+            "disk_exists",
+            f"{there} has {paths} already, which a copy would overwrite. If both hosts see the same directory, that "
+            f"may be the VM's own disk: prove the path from {facts.source} to {there}, and nothing has to be copied. "
+            "Else remove it there first.",
+        )
     for pool in sorted({copy.pool for copy in facts.copies}):
         needed = sum(copy.capacity_bytes for copy in facts.copies if copy.pool == pool)
-        free = min(copy.free_bytes for copy in facts.copies if copy.pool == pool)
+        seen = min(copy.free_bytes for copy in facts.copies if copy.pool == pool)
+        free = max(seen - facts.promised_bytes.get(pool, 0), 0)
         if free < needed:
             return (
                 "storage_short",
