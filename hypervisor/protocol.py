@@ -92,8 +92,10 @@ class Observing(Protocol):
     def activity(self, uuid: str) -> Activity:
         """The job the host runs on this guest now. Raises GuestNotFound, GuestBusy when it cannot be told yet."""
 
-    def cpu_time_ns(self, uuid: str) -> int:
-        """CPU time the guest has used, in nanoseconds: grows while it lives."""
+    def pulse(self, uuid: str) -> int:
+        """A count without a unit that grows whenever a processor of the guest ran, if only for a moment; of an idle
+        guest some times a second. Raises GuestNotFound.
+        """
 
     def cpu_times_ns(self) -> dict[str, int]:
         """CPU time that each running guest's present QEMU has used, in nanoseconds, by UUID; never waits for a busy

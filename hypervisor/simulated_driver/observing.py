@@ -120,8 +120,8 @@ class Observing(Session):
             raise GuestBusy(f"The host {self.host} is working on {guest['name']}: {guest['job']}.")
         return Activity(guest["job"]) if guest["job"] else Activity.NONE
 
-    def cpu_time_ns(self, uuid: str) -> int:
-        """CPU time the guest has used. Raises GuestNotFound."""
+    def pulse(self, uuid: str) -> int:
+        """The CPU time that the guest has used. Raises GuestNotFound."""
         with self.look() as db:
             return guests.cpu_ns(guests.find(db, self.host, uuid), time.time())
 

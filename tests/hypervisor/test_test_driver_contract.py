@@ -21,7 +21,7 @@ LEFT_OUT = {
     "test_a_host_says_who_it_is": "its host has no UUID",
     "test_a_guest_is_listed_where_it_is_and_nowhere_else": "it is one host",
     "test_a_lost_definition_is_brought_back": "it is one host",
-    "test_a_running_guest_uses_cpu_time": "its CPU time is the clock",
+    "test_a_running_guest_has_a_pulse": "its CPU time is the clock",
     "test_the_cpu_times_are_those_of_the_running_guests": "its CPU time is the clock",
     "test_a_guest_at_rest": "it has no jobs, and its disks are in error",
     "test_a_guest_is_switched_off_and_on": "it gives other reasons",

@@ -40,7 +40,7 @@ CHANGING = frozenset(
 READING = frozenset(
     {
         "is_alive", "close", "together", "identify_host", "describe_host", "list_guests", "guest_state",
-        "guest_definition", "list_snapshots", "list_networks", "missing_networks", "activity", "cpu_time_ns",
+        "guest_definition", "list_snapshots", "list_networks", "missing_networks", "activity", "pulse",
         "cpu_times_ns", "disk_errors", "watch", "snapshots_export", "migration_progress", "completed_migration",
         "agent_ping", "agent_read_file", "dirty_rate", "guest_needs", "missing_for", "storage_pools",
         "pool_free", "disk_capacity", "files_in_use", "volume_seen",

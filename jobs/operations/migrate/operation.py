@@ -29,7 +29,7 @@ from jobs.operations.migrate.prechecks import read_facts, verdicts
 from jobs.operations.migrate.settle import settle
 from jobs.operations.migrate.surroundings import forbidden
 from jobs.operations.migrate.truth import Truth
-from jobs.operations.migrate.verification import Outcome
+from jobs.operations.migrate.verification import LIVES_WITHIN, Outcome, Pulse
 from jobs.operations.params import boolean, integer, only
 from jobs.operations.power import refuse_unsettled
 from jobs.operations.waiting import wait_for
@@ -141,9 +141,8 @@ class Migrate(Operation):
 
     def _verify(self, context: JobContext, source: Host, destination: Host) -> None:
         connection, uuid = context.on(destination), context.uuid
-        before = connection.cpu_time_ns(uuid)
-        grows = wait_for(
-            context, lambda: connection.cpu_time_ns(uuid) > before or None, seconds=5, every=0.02, cancellable=False
+        lives = wait_for(
+            context, Pulse(lambda: connection.pulse(uuid)), seconds=LIVES_WITHIN, every=0.02, cancellable=False
         )
         outcome = Outcome(
             vm=context.vm,
@@ -152,7 +151,7 @@ class Migrate(Operation):
             state=connection.guest_state(uuid),
             definition=connection.guest_definition(uuid),
             still_at_source=_knows(context, source),
-            cpu_time_grows=grows is True,
+            lives=lives is True,
             disk_errors=connection.disk_errors(uuid),
             listed={snapshot.name for snapshot in connection.list_snapshots(uuid)},
             expected={snapshot.name for snapshot in luggage.unpacked(context)},
@@ -291,7 +290,7 @@ def _why_not(
         )
     if monitor.verdict:
         return OperationFailed("not_converging", f"{monitor.verdict} {context.vm} runs on {source}, as before.")
-    why = f": {problem}" if problem else ""
+    why = f": {str(problem).rstrip('.')}" if problem else ""
     code = problem.code if problem else "migration_failed"
     return OperationFailed(code, f"The migration failed{why}. {context.vm} runs on {source}, as before.")
 
