@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 
 import pytest
 from hypothesis import given
@@ -34,5 +34,5 @@ def test_a_guest_lives_whose_processors_ran_again_and_again(answers: list[int], 
 
 @given(st.lists(st.integers(min_value=0, max_value=9), min_size=1, max_size=12))
 def test_it_takes_as_many_beats_as_it_says(answers: list[int]) -> None:
-    beats = sum(later > earlier for earlier, later in zip(answers, answers[1:], strict=False))
+    beats = sum(later > earlier for earlier, later in pairwise(answers))
     assert (asked(answers, 40)[-1] is True) == (beats >= BEATS)
