@@ -54,18 +54,21 @@ def burns(site: Site) -> bool:
     return used is not None and used >= BURN
 
 
-def test_a_crowded_host_gives_a_guest_to_an_empty_one(site: Site, crowd: list[VM]) -> None:
+def test_a_crowded_host_gives_guests_to_an_empty_one(site: Site, crowd: list[VM]) -> None:
     until(lambda: burns(site), seconds=240, what="three guests that burn")
     advice = site.ended(rebalance(site, "advise"))
     assert advice.state == State.SUCCEEDED, (advice.error_message, advice.traceback)
-    assert advice.result["planned"] == 1, advice.result
+    # Two on one host, one on the other: which way round is more even depends on what each was seen to use.
+    assert advice.result["planned"] in (1, 2), advice.result
     assert all(site.runs_on(vm) == ["host1"] for vm in crowd)
     job = site.ended(rebalance(site, "run"))
     assert job.state == State.SUCCEEDED, (job.error_message, job.traceback, job.journal.get("left"))
-    assert (job.result["moved"], job.result["left"]) == (1, 0)
+    # A second move may be left out where the first has taken its ground: that is said, and no failure.
+    assert job.result["moved"] + job.result["left"] == job.result["planned"], job.result
     at = [site.runs_on(vm) for vm in crowd]
-    assert sorted(at) == [["host1"], ["host1"], ["host2"]]
-    assert job.parts.get().result["downtime_ms"] > 0
+    assert sorted(at) in ([["host1"], ["host1"], ["host2"]], [["host1"], ["host2"], ["host2"]])
+    assert at.count(["host2"]) == job.result["moved"] == job.parts.count()
+    assert all(part.result["downtime_ms"] > 0 for part in job.parts.all())
     # By memory: the use of the CPU is a mean over minutes, and still rises.
     assert job.result["reached"]["over_mean"]["memory"] < job.result["before"]["over_mean"]["memory"]
     assert not JobLock.objects.exclude(resource__startswith="paths:").exists()
