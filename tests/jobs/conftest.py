@@ -26,6 +26,7 @@ from jobs.models import Job
 from jobs.operations.migrate import operation as migrate_operation
 from jobs.services import job_submit
 from tests import factories as make
+from tests.jobs.reaper import Reaper
 
 #: Simulated seconds in one; what a migration leaves to its call is as much shorter.
 SPEED = 20
@@ -134,3 +135,19 @@ def fleet(estate: Estate) -> Fleet:
     for source, destination in permutations(hosts, 2):
         path_observed(path_between(source, destination), ok=True, seconds=1.5)
     return found
+
+
+@pytest.fixture
+def apart(estate: Estate) -> Host:
+    """A host of the same cluster that does not see the files of `left` and `right`, which see the same."""
+    simulated.create_hosts([simulated.SimulatedHost("apart", cluster="elsewhere", networks=("default",))])
+    host = host_create(actor=SYSTEM, name="apart", uri="sim://apart/", cluster=estate.cluster)
+    Cluster.objects.update(shared_storage=False)
+    host_sync(host)
+    return host
+
+
+@pytest.fixture
+def reaper(monkeypatch: pytest.MonkeyPatch) -> Reaper:
+    """Lets a worker die at the point that is due."""
+    return Reaper(monkeypatch)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from access.gate import SYSTEM
 from hypervisor.connect import connect
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.definition import Config
@@ -18,20 +17,15 @@ from hypervisor.simulated_driver.store import open_store
 from hypervisor.types import PowerState, StateReason
 from inventory.models import Cluster, Host
 from inventory.paths import path_between, path_observed
-from inventory.services.hosts import host_create
-from inventory.syncing import host_sync
 from jobs.models import Job, JobLock, Step
 from jobs.operations.migrate import operation, settle
 from jobs.states import State
 from tests import factories as make
 from tests.jobs.conftest import Estate
 from tests.jobs.crew import work
+from tests.jobs.reaper import Killed
 
 RUNNING, PAUSED, OFF = PowerState.RUNNING, PowerState.PAUSED, PowerState.SHUT_OFF
-
-
-class WorkerDied(BaseException):
-    """Nothing catches it, as nothing catches SIGKILL."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,26 +35,16 @@ def _quickly(transactional_db, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def apart(estate: Estate) -> Host:
-    """A host of the same cluster that does not see the other hosts' files."""
-    simulated.create_hosts([simulated.SimulatedHost("apart", cluster="elsewhere", networks=("default",))])
-    host = host_create(actor=SYSTEM, name="apart", uri="sim://apart/", cluster=estate.cluster)
-    Cluster.objects.update(shared_storage=False)
-    host_sync(host)
-    return host
-
-
-@pytest.fixture
 def orphaned(estate: Estate, apart: Host, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A migration that copies, whose worker died as it made the call."""
 
     def die(*_: Any) -> None:
-        raise WorkerDied
+        raise Killed
 
     job = estate.submit("vm.migrate", destination=apart.pk, copy_disks=True)
     with monkeypatch.context() as patch:
         patch.setattr(operation, "_blocking_call", die)
-        with pytest.raises(WorkerDied):
+        with pytest.raises(Killed):
             estate.run(job)
     Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
     return job

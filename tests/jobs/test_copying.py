@@ -10,7 +10,6 @@ import pytest
 from django.utils import timezone
 
 from access.errors import NotAllowed
-from access.gate import SYSTEM
 from audit.events import EventAction
 from audit.models import AuditEvent
 from hypervisor.connect import connect
@@ -22,9 +21,7 @@ from hypervisor.simulated_driver.storage import DIRECTORY, DISK_BYTES, POOL
 from hypervisor.types import Disk, PowerState
 from inventory.errors import InventoryConflict
 from inventory.leftovers import KEPT_FOR, leftover_keep
-from inventory.models import VM, Cluster, Host, Leftover
-from inventory.services.hosts import host_create
-from inventory.syncing import host_sync
+from inventory.models import VM, Host, Leftover
 from jobs.leftovers import remove_due
 from jobs.models import Job, JobLock, Step
 from jobs.operations.hosts import onlookers
@@ -34,6 +31,7 @@ from jobs.states import State
 from tests import factories as make
 from tests.jobs.conftest import Estate
 from tests.jobs.crew import work
+from tests.jobs.reaper import Killed
 
 IMAGE = "ledger.qcow2"
 
@@ -43,16 +41,6 @@ def _real_transactions(transactional_db, monkeypatch: pytest.MonkeyPatch):
     """A worker's threads see only what was committed."""
     monkeypatch.setattr(settle, "READINGS_APART", 0.05)
     monkeypatch.setattr(onlookers, "SHOWS_WITHIN", 0.0)
-
-
-@pytest.fixture
-def apart(estate: Estate) -> Host:
-    """A host of the same cluster that does not see the other hosts' files."""
-    simulated.create_hosts([simulated.SimulatedHost("apart", cluster="elsewhere", networks=("default",))])
-    host = host_create(actor=SYSTEM, name="apart", uri="sim://apart/", cluster=estate.cluster)
-    Cluster.objects.update(shared_storage=False)
-    host_sync(host)
-    return host
 
 
 def volume_there(host: Host) -> bool:
@@ -139,10 +127,6 @@ def test_snapshots_would_be_lost_by_a_copy(estate: Estate, apart: Host) -> None:
     assert not volume_there(apart)
 
 
-class WorkerDied(BaseException):
-    """Nothing catches it, as nothing catches SIGKILL."""
-
-
 @pytest.mark.parametrize("call", ["volume_create", "mark_operation", "migrate"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_that_dies_in_between_loses_nothing(
@@ -154,10 +138,10 @@ def test_a_worker_that_dies_in_between_loses_nothing(
     def dies(*args: Any, **kwargs: Any) -> None:
         if when == "after":
             original(*args, **kwargs)
-        raise WorkerDied
+        raise Killed
 
     monkeypatch.setattr(SimulatedHypervisor, call, dies)
-    with pytest.raises(WorkerDied):
+    with pytest.raises(Killed):
         estate.run(job)
     monkeypatch.setattr(SimulatedHypervisor, call, original)
     Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))

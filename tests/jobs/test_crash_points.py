@@ -22,7 +22,6 @@ from hypervisor.types import PowerState
 from inventory.models import VM, Definition, Snapshot
 from jobs import sweeper
 from jobs.engine import runner
-from jobs.engine.context import JobContext
 from jobs.engine.ledger import Ledger
 from jobs.errors import OperationFailed
 from jobs.models import Job, JobLock
@@ -32,10 +31,7 @@ from jobs.operations.patch import operation as patch
 from jobs.operations.patch.guest import Guest
 from jobs.services import job_cancel
 from jobs.states import State
-
-
-class Killed(BaseException):
-    """The worker is gone."""
+from tests.jobs.reaper import Killed
 
 
 @pytest.fixture(autouse=True)
@@ -44,58 +40,6 @@ def _at_full_speed(transactional_db, estate, monkeypatch):
     monkeypatch.setenv("SLIPWAY_SIM_SPEED", "200")
     monkeypatch.setattr(settle, "READINGS_APART", 0.05)
     monkeypatch.setattr(patch, "LOOK_EVERY", 0.05)
-
-
-class Reaper:
-    """Lets the worker die once, at the point that is due."""
-
-    def __init__(self, monkeypatch):
-        self.due: int | None = None
-        self.passed = 0
-        commit, effect = Ledger.commit, JobContext.undo_effect
-
-        def mortal_commit(ledger, **columns):
-            self.pass_by()
-            commit(ledger, **columns)
-            self.pass_by()
-
-        def mortal_effect(context, call, do, **detail):
-            value = effect(context, call, do, **detail)
-            self.pass_by()
-            return value
-
-        monkeypatch.setattr(Ledger, "commit", mortal_commit)
-        monkeypatch.setattr(JobContext, "undo_effect", mortal_effect)
-
-    def pass_by(self):
-        self.passed += 1
-        if self.passed == self.due:
-            raise Killed
-
-    def hits(self, estate, operation, point, **params) -> Job | None:
-        """Run a job that is hit at this point and taken up again; None when it was over before."""
-        self.due, self.passed = point, 0
-        job = estate.submit(operation, **params)
-        try:
-            estate.run(job)
-        except Killed:
-            pass
-        else:
-            return None
-        finally:
-            self.due = None
-        if Job.objects.get(pk=job.pk).is_over:  # hit after the last commit: nothing was left to do
-            return Job.objects.get(pk=job.pk)
-        Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
-        sweeper.sweep()
-        job = estate.run(Job.objects.get(pk=job.pk))
-        assert job.attempts == 2
-        return job
-
-
-@pytest.fixture
-def reaper(monkeypatch):
-    return Reaper(monkeypatch)
 
 
 def outcomes(job, call) -> int:

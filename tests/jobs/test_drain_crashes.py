@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from inventory.models import VM, Host
-from jobs import sweeper
-from jobs.engine import runner
 from jobs.models import Job, JobLock
 from jobs.operations.migrate import settle
-from jobs.states import LEASED, State
+from jobs.states import State
 from tests.jobs.conftest import Fleet
-from tests.jobs.crew import MOST, make_due
-from tests.jobs.test_crash_points import Killed, Reaper
+from tests.jobs.reaper import Reaper, mortal_work, points
 
 
 @pytest.fixture(autouse=True)
@@ -25,36 +20,6 @@ def _at_full_speed(transactional_db: None, fleet: Fleet, monkeypatch: pytest.Mon
     monkeypatch.setenv("SLIPWAY_SIM_SPEED", "200")
     monkeypatch.setattr(settle, "READINGS_APART", 0.05)
     monkeypatch.setattr("jobs.operations.hosts.tries.FIRST_PAUSE", timedelta(0))
-
-
-def mortal_work(job: Job, reaper: Reaper) -> Job:
-    """As `crew.work`, where a worker may die; its lease runs out at once."""
-    for _ in range(MOST):
-        queued = Job.objects.filter(state=State.QUEUED).order_by("created_at", "id").first()
-        if queued is None:
-            job.refresh_from_db()
-            if job.is_over:
-                return job
-            make_due()
-            sweeper.sweep()
-            continue
-        try:
-            runner.run(queued.pk)
-        except Killed:
-            Job.objects.filter(state__in=LEASED).update(heartbeat_at=timezone.now() - timedelta(hours=1))
-            sweeper.sweep()
-    raise AssertionError(f"{job.pk} did not come to its end: {Job.objects.get(pk=job.pk).state}")
-
-
-def points(reaper: Reaper, step: int) -> Iterator[int]:
-    """Every step-th point there is; how many there are is learnt from the first that is not reached."""
-    point = 1
-    while True:
-        reaper.due, reaper.passed = point, 0
-        yield point
-        if reaper.passed < point:
-            return
-        point += step
 
 
 def whole(fleet: Fleet, job: Job, point: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -20,10 +19,8 @@ from hypervisor.simulated_driver.store import open_store
 from hypervisor.types import Disk, PowerState, StateReason
 from inventory.errors import InventoryConflict
 from inventory.leftovers import KEPT_FOR, leftover_keep
-from inventory.models import Cluster, Host, Leftover
-from inventory.services.hosts import host_create
+from inventory.models import Host, Leftover
 from inventory.syncing import host_sync
-from jobs.engine.ledger import Ledger
 from jobs.leftovers import remove_due
 from jobs.models import Job, JobLock, Step
 from jobs.operations.hosts import onlookers
@@ -31,6 +28,7 @@ from jobs.operations.migrate import settle
 from jobs.states import State
 from tests.jobs.conftest import Estate
 from tests.jobs.crew import work
+from tests.jobs.reaper import Reaper, mortal_work, points
 
 IMAGE = "ledger.qcow2"
 
@@ -40,16 +38,6 @@ def _real_transactions(transactional_db, monkeypatch: pytest.MonkeyPatch):
     """A worker's threads see only what was committed."""
     monkeypatch.setattr(settle, "READINGS_APART", 0.05)
     monkeypatch.setattr(onlookers, "SHOWS_WITHIN", 0.0)
-
-
-@pytest.fixture
-def apart(estate: Estate) -> Host:
-    """A host of the same cluster that does not see the files of `left` and `right`, which see the same."""
-    simulated.create_hosts([simulated.SimulatedHost("apart", cluster="elsewhere", networks=("default",))])
-    host = host_create(actor=SYSTEM, name="apart", uri="sim://apart/", cluster=estate.cluster)
-    Cluster.objects.update(shared_storage=False)
-    host_sync(host)
-    return host
 
 
 @pytest.fixture
@@ -235,40 +223,16 @@ def test_a_file_stays_while_its_vm_is_not_well_elsewhere(estate: Estate, leftove
     assert there(estate.hosts[0])
 
 
-class WorkerDied(BaseException):
-    """Nothing catches it, as nothing catches SIGKILL."""
-
-
-def test_a_worker_that_dies_at_any_commit_leaves_nothing_half_done(
-    estate: Estate, leftover: Leftover, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_dies_anywhere_leaves_nothing_half_done(
+    estate: Estate, leftover: Leftover, reaper: Reaper
 ) -> None:
-    """At each commit, before and after it, until a job gets through without passing the point."""
-    commit, left = Ledger.commit, estate.hosts[0]
-    for point in range(1, 40):
-        passed = 0
-
-        def mortal(ledger: Ledger, point: int = point, **columns: Any) -> None:
-            nonlocal passed
-            for do in (lambda: None, lambda: commit(ledger, **columns)):
-                do()
-                passed += 1
-                if passed == point:
-                    raise WorkerDied
-
+    left = estate.hosts[0]
+    for point in points(reaper, 1):
         Leftover.objects.update(removed_at=None, remove_after=timezone.now())
         if not there(left):
             connect(left.uri).volume_create(POOL, IMAGE, capacity_bytes=1)
         remove_due()
-        job = Job.objects.filter(operation="host.remove_leftovers").latest("created_at")
-        monkeypatch.setattr(Ledger, "commit", mortal)
-        try:
-            estate.run(job)
-        except WorkerDied:
-            monkeypatch.setattr(Ledger, "commit", commit)
-        else:
-            break
-        Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
-        job = work(job)
+        job = mortal_work(Job.objects.filter(operation="host.remove_leftovers").latest("created_at"), reaper)
         assert job.state == State.SUCCEEDED, (point, job.error_message)
         leftover.refresh_from_db()
         assert (leftover.removed_at is not None, leftover.removing_at) == (True, None), point

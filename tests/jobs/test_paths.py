@@ -22,7 +22,6 @@ from inventory.models import VM, Cluster, Host, HostPair, SeenChange
 from inventory.paths import path_between, path_observed
 from inventory.services.hosts import host_create
 from inventory.syncing import guest_read, host_sync
-from jobs.engine.ledger import Ledger
 from jobs.errors import NotAdmitted, TargetBusy
 from jobs.models import Job, JobLock, Step
 from jobs.operations.hosts import paths
@@ -34,6 +33,7 @@ from jobs.states import State
 from tests import factories as make
 from tests.jobs.conftest import Estate, Fleet
 from tests.jobs.crew import work
+from tests.jobs.reaper import Killed, Reaper, mortal_work, points
 
 
 @pytest.fixture(autouse=True)
@@ -180,10 +180,6 @@ def test_a_canary_left_by_a_crash_is_taken_away_by_the_next(estate: Estate) -> N
     assert canaries(estate) == []
 
 
-class WorkerDied(BaseException):
-    """Nothing catches it, as nothing catches SIGKILL."""
-
-
 @pytest.mark.parametrize("call", ["canary_start", "migrate", "force_off"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_that_dies_in_the_middle_leaves_nothing_once_the_job_is_taken_up(
@@ -194,10 +190,10 @@ def test_a_worker_that_dies_in_the_middle_leaves_nothing_once_the_job_is_taken_u
     def dies(*args: Any, **kwargs: Any) -> None:
         if when == "after":
             original(*args, **kwargs)
-        raise WorkerDied
+        raise Killed
 
     monkeypatch.setattr(SimulatedHypervisor, call, dies)
-    with pytest.raises(WorkerDied):
+    with pytest.raises(Killed):
         estate.run(job)
     monkeypatch.setattr(SimulatedHypervisor, call, original)
     Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
@@ -208,32 +204,9 @@ def test_a_worker_that_dies_in_the_middle_leaves_nothing_once_the_job_is_taken_u
     assert connect(estate.hosts[0].uri).guest_state(str(estate.vm.uuid)).state is PowerState.RUNNING
 
 
-def test_a_worker_that_dies_at_any_commit_leaves_nothing_once_the_job_is_taken_up(
-    estate: Estate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At each commit, before and after it, until a job gets through without passing the point."""
-    commit = Ledger.commit
-    for point in range(1, 60):
-        passed = 0
-
-        def mortal(ledger: Ledger, point: int = point, **columns: Any) -> None:
-            nonlocal passed
-            for do in (lambda: None, lambda: commit(ledger, **columns)):
-                do()
-                passed += 1
-                if passed == point:
-                    raise WorkerDied
-
-        job = prove(estate)
-        monkeypatch.setattr(Ledger, "commit", mortal)
-        try:
-            estate.run(job)
-        except WorkerDied:
-            monkeypatch.setattr(Ledger, "commit", commit)
-        else:
-            break
-        Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
-        job = work(job)
+def test_a_worker_that_dies_anywhere_leaves_nothing_once_the_job_is_taken_up(estate: Estate, reaper: Reaper) -> None:
+    for point in points(reaper, 1):
+        job = mortal_work(prove(estate), reaper)
         assert (job.state, job.result["proved"]) == (State.SUCCEEDED, 2), (point, job.error_message)
         assert canaries(estate) == []
         assert not markers()

@@ -8,8 +8,8 @@ from inventory.models import VM
 from jobs.services import job_submit
 from jobs.states import State
 from tests.jobs.conftest import Fleet
-from tests.jobs.test_crash_points import Reaper
-from tests.jobs.test_drain_crashes import _at_full_speed, mortal_work, points, whole  # noqa: F401 - a fixture
+from tests.jobs.reaper import Reaper, mortal_work, points
+from tests.jobs.test_drain_crashes import _at_full_speed, whole  # noqa: F401 - a fixture
 from tests.jobs.test_rebalance import BUSY, uses
 
 NAMES = ("web-1", "web-2", "web-3", "web-4")
