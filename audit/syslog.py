@@ -110,9 +110,12 @@ class Forwarder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what is there and end; what can't be sent in three seconds waits for the next start."""
+        """Send what is there and end; what can't be sent in three seconds waits for the next start, which is logged."""
         self._stop.set()
         self._thread.join(FAREWELL_SECONDS)
+        left = sum(1 for _ in waiting(self._path, self._to))
+        if left:
+            log.error("Anchors not sent to syslog at %s: %d. They wait for the next start.", self._to, left)
 
     def forward(self) -> int:
         """Send what waits; returns how many lines. Raises OSError where the syslog can't be reached."""

@@ -24,7 +24,7 @@ from portal.pages import attention
 from tests import factories as make
 from tests.audit.helpers import anchors, seal, write
 from tests.audit.syslogs import PREFIX, Syslog, until
-from tests.audit.test_processes import Processes
+from tests.audit.test_processes import DEADLINE, Processes
 from tests.audit.test_processes import processes as processes
 
 pytestmark = pytest.mark.django_db
@@ -232,6 +232,30 @@ def test_without_the_setting_nothing_is_sent_or_told(settings: Any, monkeypatch:
     assert not _file().with_name("syslog.json").exists()
 
 
+# At the sealer's end
+
+
+def test_what_came_last_is_sent_at_the_end(there: Syslog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syslog, "LOOK_SECONDS", 3600)
+    there.start()
+    _grow()
+    forwarder = Forwarder(_file(), there.to)
+    forwarder.start()
+    until("the first line", lambda: len(_came(there)) == 1)
+    _grow()
+    forwarder.stop()
+    until("the last line", lambda: _came(there)[-1:] == _texts()[-1:])
+
+
+def test_what_could_not_be_sent_at_the_end_is_counted(there: Syslog, caplog: pytest.LogCaptureFixture) -> None:
+    _grow()
+    forwarder = Forwarder(_file(), there.to)
+    forwarder.start()
+    until("a failure", lambda: "Anchors don't reach syslog" in caplog.text)
+    forwarder.stop()
+    assert f"Anchors not sent to syslog at {there.to}: 1." in caplog.text
+
+
 # A real sealer
 
 
@@ -242,22 +266,25 @@ def test_a_sealer_seals_while_the_syslog_is_away_and_sends_when_it_is_back(there
     write(3)
     processes.wait_for("the seals", lambda: AuditSeal.objects.count() == 3)
     processes.wait_for("the log", lambda: "Anchors don't reach syslog" in processes.log(first))
-    there.start()
     first.send_signal(signal.SIGTERM)
-    assert first.wait(30) == 0
-    until("its last anchor", lambda: _texts()[-1] in _came(there))
-    there.end()
+    assert first.wait(DEADLINE) == 0
+    missed = _texts()[-1]
+    assert _came(there) == []
+    there.start()
     second = processes.sealer()
+    processes.wait_for("what was missed", lambda: missed in _came(there))
+    there.end()
     write(2)
     processes.wait_for("the seals", lambda: AuditSeal.objects.count() == 5)
     second.send_signal(signal.SIGTERM)
-    assert second.wait(30) == 0
+    assert second.wait(DEADLINE) == 0
     missed = _texts()[-1]
     assert missed not in _came(there)
     there.start()
     third = processes.start("manage.py", "sealer", "--once")
-    assert third.wait(30) == 0
-    until("what was missed", lambda: missed in _came(there))
+    processes.wait_for("its end", lambda: third.poll() is not None)
+    assert third.returncode == 0
+    processes.wait_for("what was missed then", lambda: missed in _came(there))
 
 
 @pytest.mark.django_db(transaction=True)
