@@ -78,16 +78,16 @@ class OutcomeUnknown(JobError):
 
 
 class WaitForParts(JobError):
-    """The job has done what it can for now, and goes on when one of its parts has ended, or at `until`.
+    """The job has done what it can for now, and goes on when one of its parts has news, or at `until`.
 
-    `ended` is how many of its parts were over when it looked.
+    `news` is how much of that there was when it looked.
     """
 
     code = "waits_for_parts"
 
-    def __init__(self, *, ended: int, until: datetime | None = None) -> None:
+    def __init__(self, *, news: int, until: datetime | None = None) -> None:
         super().__init__("It waits for its parts.")
-        self.ended = ended
+        self.news = news
         self.until = until
 
 

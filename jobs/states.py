@@ -25,6 +25,8 @@ class State(TextChoices):
 LEASED = frozenset({State.RUNNING, State.CANCELLING})
 #: It holds its locks: nothing else may touch the same VM or host.
 LOCKING = LEASED | {State.QUEUED, State.LOST, State.WAITING}
+#: The phase of a job that has done what it was to do, and looks at it once more.
+VERIFYING = "verifying"
 #: It is over.
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.ERRORED, State.CANCELLED})
 

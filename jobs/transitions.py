@@ -87,8 +87,7 @@ def _let_go(job: Job, now: datetime) -> None:
     if job.operation == "vm.migrate":
         waiting = Control.objects.filter(job=job, outcome=Control.Outcome.WAITING)
         waiting.update(outcome=Control.Outcome.REFUSED, note="The migration was over.", settled_at=now)
-    if job.parent_id is not None:
-        _wake_parent(job)
+    _wake_parent(job)
 
 
 def release(job: Job, to: State, **changes: Any) -> Job:
@@ -118,24 +117,31 @@ def wake(job: Job) -> bool:
     return True
 
 
-def _wake_parent(part: Job) -> None:
-    """Wake what waits for a part that ends in this transaction.
+def done(job: Job) -> None:
+    """The job has done its work, and only verifies it from here on: what it is a part of may go on."""
+    _wake_parent(job)
 
-    The parent's row is locked whatever its state: a parent that is about to wait either sees this end (`wait`), or is
+
+def _wake_parent(part: Job) -> None:
+    """Wake what waits for a part that has news in this transaction.
+
+    The parent's row is locked whatever its state: a parent that is about to wait either sees the news (`wait`), or is
     seen waiting here.
     """
+    if part.parent_id is None:
+        return
     parent = Job.objects.select_for_update(of=("self",)).get(parts=part)
     if parent.state == State.WAITING:
         wake(parent)
 
 
-def wait(job: Job, *, ended: int, **changes: Any) -> None:
-    """Let a job that this worker runs wait for its parts; `ended` of them were over when it looked. If there are more
-    by now, or a cancel was asked for that it has not seen to, it is queued again at once. Raises Fenced.
+def wait(job: Job, *, news: int, **changes: Any) -> None:
+    """Let a job that this worker runs wait for its parts, which had so much news when it looked. If there is more by
+    now, or a cancel was asked for that it has not seen to, it is queued again at once. Raises Fenced.
     """
     release(job, State.WAITING, attempts=1, **changes)  # it got on: workers it loses from here on are counted anew
     asked = Job.objects.filter(pk=job.pk, cancel_requested_at__isnull=False).exists()
-    if (asked and "stopping" not in job.journal) or job.parts.filter(state__in=TERMINAL).count() > ended:
+    if (asked and "stopping" not in job.journal) or job.parts.news() > news:
         wake(job)
 
 

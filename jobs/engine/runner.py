@@ -26,8 +26,8 @@ from jobs.engine.heartbeat import Heartbeat
 from jobs.errors import CancelRequested, Fenced, OperationFailed, OutcomeUnknown, RightWithdrawn, WaitForParts
 from jobs.models import Job
 from jobs.operations.registry import operation_named
-from jobs.states import TERMINAL, State
-from jobs.transitions import advance, release, wait
+from jobs.states import TERMINAL, VERIFYING, State
+from jobs.transitions import advance, done, release, wait
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _carry_out(context: JobContext) -> None:
     except CancelRequested as error:
         _end(context, State.CANCELLED, error.code, str(error), error)
     except WaitForParts as pause:
-        context.ledger.commit(then=partial(wait, job, ended=pause.ended, not_before=pause.until, phase=job.phase))
+        context.ledger.commit(then=partial(wait, job, news=pause.news, not_before=pause.until, phase=job.phase))
     except OutcomeUnknown as error:
         _take_up_later(context, str(error))
     except (HostUnreachable, OperationTimeout) as error:
@@ -120,7 +120,8 @@ def _phases(context: JobContext) -> None:
     context.begin_phase("execute")
     operation.execute(context)
     context.begin_phase("verify")
-    context.progress("verifying", 99)
+    context.progress(VERIFYING, 99, shown_at_once=False)
+    context.ledger.commit(then=partial(done, job))
     operation.verify(context)
     _release(context, State.SUCCEEDED, phase="done", percent=100, detail={"result": job.result})
 

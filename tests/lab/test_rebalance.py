@@ -30,6 +30,7 @@ def crowd(site: Site) -> Iterator[list[VM]]:
 
     The rate is one that no machine keeps up with: a guest that does would sleep in between.
     """
+    site.lab.reset_guest("small")  # idle, and on the first host too
     for name in BURNERS:
         site.lab.add_guest(name, "writer", 1, rate=10_000_000, size=2)
     site.user = make.user_with("platform-operator")
@@ -58,16 +59,18 @@ def test_a_crowded_host_gives_guests_to_an_empty_one(site: Site, crowd: list[VM]
     until(lambda: burns(site), seconds=240, what="three guests that burn")
     advice = site.ended(rebalance(site, "advise"))
     assert advice.state == State.SUCCEEDED, (advice.error_message, advice.traceback)
-    # Two on one host, one on the other: which way round is more even depends on what each was seen to use.
-    assert advice.result["planned"] in (1, 2), advice.result
+    # Two on one host, one on the other: which way round is more even depends on what each was seen to use, and the idle
+    # guest beside them may be what evens it out.
+    assert advice.result["planned"] in (1, 2, 3), advice.result
     assert all(site.runs_on(vm) == ["host1"] for vm in crowd)
     job = site.ended(rebalance(site, "run"))
     assert job.state == State.SUCCEEDED, (job.error_message, job.traceback, job.journal.get("left"))
-    # A second move may be left out where the first has taken its ground: that is said, and no failure.
+    # A later move may be left out where an earlier one has taken its ground: that is said, and no failure.
     assert job.result["moved"] + job.result["left"] == job.result["planned"], job.result
+    assert job.result["moved"] == job.parts.count()
+    assert all(site.runs_on(part.vm) == [part.params["destination_name"]] for part in job.parts.all())
     at = [site.runs_on(vm) for vm in crowd]
-    assert sorted(at) in ([["host1"], ["host1"], ["host2"]], [["host1"], ["host2"], ["host2"]])
-    assert at.count(["host2"]) == job.result["moved"] == job.parts.count()
+    assert sorted(at) in ([["host1"], ["host1"], ["host2"]], [["host1"], ["host2"], ["host2"]]), job.journal
     assert all(part.result["downtime_ms"] > 0 for part in job.parts.all())
     # By memory: the use of the CPU is a mean over minutes, and still rises.
     assert job.result["reached"]["over_mean"]["memory"] < job.result["before"]["over_mean"]["memory"]

@@ -43,6 +43,7 @@ class Parts:
     def __init__(self, context: JobContext) -> None:
         self.context = context
         self._of: dict[int, list[Job]] = {}
+        self._news = context.job.parts.news()  # before they are read: what comes in between is news still
         unread = ("journal", "result", "progress", "traceback")
         self.rows = list(context.job.parts.select_related("vm").defer(*unread).order_by("created_at", "id"))
         for row in self.rows:
@@ -51,11 +52,6 @@ class Parts:
         self.left: dict[int, Obstacle] = {}
         self._later: list[datetime] = []
         self._begun = 0
-
-    @property
-    def ended(self) -> int:
-        """How many are over."""
-        return sum(row.is_over for row in self.rows)
 
     @property
     def is_going_on(self) -> bool:
@@ -88,7 +84,7 @@ class Parts:
             if part.cancel_requested_at is None:
                 context.cancel_part(part, why)
         if context.job.parts.unfinished().exists():
-            raise WaitForParts(ended=self.ended)
+            raise WaitForParts(news=self._news)
         raise RightWithdrawn(why) if code == RightWithdrawn.code else CancelRequested(why)
 
     # -- going on -----------------------------------------------------------------------------------------------
@@ -162,7 +158,7 @@ class Parts:
     def wait_if_unfinished(self) -> None:
         """Raise WaitForParts unless everything is done or given up."""
         if self.is_going_on:
-            raise WaitForParts(ended=self.ended, until=min(self._later, default=None))
+            raise WaitForParts(news=self._news, until=min(self._later, default=None))
 
     def look_again(self) -> None:
         """Come back after a while, also if no part ends meanwhile."""
@@ -192,8 +188,8 @@ def facts_read(context: JobContext, host: Host) -> bool:
 
 
 def all_under_way() -> list[Route]:
-    """Every migration that is queued or under way, whoever asked for it."""
-    moving = Job.objects.active().filter(operation=MIGRATE)
+    """Every migration that is queued or under way, whoever asked for it. One that is only verified sends nothing."""
+    moving = Job.objects.working().filter(operation=MIGRATE)
     return [Route(*facts) for facts in moving.values_list("vm", "vm__host", "params__destination")]
 
 

@@ -224,16 +224,16 @@ def proved_lately(context: JobContext, host: Host) -> None:
     """See that the paths out of a host were proved lately, or have that done first by a part of this job. Raises
     WaitForParts.
     """
-    parts = context.job.parts.filter(operation=PROVE_PATHS)
+    news, parts = context.job.parts.news(), context.job.parts.filter(operation=PROVE_PATHS)
     if parts.exclude(state__in=TERMINAL).exists():
-        raise WaitForParts(ended=0)
+        raise WaitForParts(news=news)
     rooms = rooms_for(context.actor, host, broken_too=True)
     if parts.exists() or all(path_between(host, room).was_proved_within(LATELY) for room in rooms.values()):
         return
     try:
         context.submit_part(PROVE_PATHS, host, {})
     except TargetBusy:
-        raise WaitForParts(ended=0, until=timezone.now() + LOOK_AGAIN) from None
+        raise WaitForParts(news=news, until=timezone.now() + LOOK_AGAIN) from None
     except NotAdmitted:
         return  # there is nobody to fly to: the plan will say what that means
-    raise WaitForParts(ended=0)
+    raise WaitForParts(news=news)
