@@ -123,15 +123,18 @@ def done(job: Job) -> None:
 
 
 def _wake_parent(part: Job) -> None:
-    """Wake what waits for a part that has news in this transaction.
+    """Wake what waits for a part that has news in this transaction. That the work it was already woken for has been
+    verified is none, while another part is to come.
 
     The parent's row is locked whatever its state: a parent that is about to wait either sees the news (`wait`), or is
-    seen waiting here.
+    seen waiting here; and of two parts that end at once, the second sees that it is the last.
     """
     if part.parent_id is None:
         return
     parent = Job.objects.select_for_update(of=("self",)).get(parts=part)
-    if parent.state == State.WAITING:
+    if parent.state != State.WAITING:
+        return
+    if part.state != State.SUCCEEDED or not parent.parts.unfinished().exists():
         wake(parent)
 
 

@@ -35,6 +35,8 @@ from jobs.errors import (
 )
 from jobs.models import Job, Step
 from jobs.operations.base import Operation
+from jobs.states import VERIFYING
+from jobs.transitions import done
 
 T = TypeVar("T")
 
@@ -233,6 +235,14 @@ class JobContext:
         self.ledger.note(phase=phase, percent=shown, progress=self.job.progress | facts | {"phase": phase})
         if shown_at_once:
             self.ledger.commit()
+
+    def done(self) -> None:
+        """The work is done and only looked at from here on: what the job is a part of may go on with another. Raises
+        Fenced.
+        """
+        if self.job.phase != VERIFYING:
+            self.progress(VERIFYING, 99, shown_at_once=False)
+            self.ledger.commit(then=partial(done, self.job))
 
     def result(self, **facts: Any) -> None:
         """Add to the job's result."""

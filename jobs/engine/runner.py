@@ -26,8 +26,8 @@ from jobs.engine.heartbeat import Heartbeat
 from jobs.errors import CancelRequested, Fenced, OperationFailed, OutcomeUnknown, RightWithdrawn, WaitForParts
 from jobs.models import Job
 from jobs.operations.registry import operation_named
-from jobs.states import TERMINAL, VERIFYING, State
-from jobs.transitions import advance, done, release, wait
+from jobs.states import TERMINAL, State
+from jobs.transitions import advance, release, wait
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +120,7 @@ def _phases(context: JobContext) -> None:
     context.begin_phase("execute")
     operation.execute(context)
     context.begin_phase("verify")
-    context.progress(VERIFYING, 99, shown_at_once=False)
-    context.ledger.commit(then=partial(done, job))
+    context.done()
     operation.verify(context)
     _release(context, State.SUCCEEDED, phase="done", percent=100, detail={"result": job.result})
 

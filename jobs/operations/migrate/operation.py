@@ -118,6 +118,8 @@ class Migrate(Operation):
             found = settle(context, source, destination, monitor, _spec(context, source, policy), told=told)
             step.detail = found.value
         nobody_waits(context)
+        if found is Truth.ARRIVED:
+            context.done()
         guest_read(destination, context.on(destination), context.uuid)
         guest_read(source, context.on(source), context.uuid)
         if found is not Truth.ARRIVED:
