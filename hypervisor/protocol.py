@@ -105,9 +105,11 @@ class Observing(Protocol):
     def disk_errors(self, uuid: str) -> list[str]:
         """Targets of disks in an error state; empty when all is well."""
 
-    def watch(self, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None]) -> Subscription:
-        """Deliver events of all guests from a thread of the driver; `on_close(reason)` once if the connection
-        breaks.
+    def watch(
+        self, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None], *, lifecycle_only: bool = False
+    ) -> Subscription:
+        """Deliver events of all guests from a thread of the driver, or only those of their life cycle
+        (`types.LIFECYCLE`), which costs the host less; `on_close(reason)` once if the connection breaks.
         """
 
 

@@ -91,6 +91,20 @@ class EventKind(StrEnum):
     OTHER = "other"
 
 
+#: The events of a guest that comes, goes, runs or stands still: libvirt's life-cycle events.
+LIFECYCLE = frozenset(
+    {
+        EventKind.DEFINED,
+        EventKind.UNDEFINED,
+        EventKind.STARTED,
+        EventKind.SUSPENDED,
+        EventKind.RESUMED,
+        EventKind.STOPPED,
+        EventKind.CRASHED,
+    }
+)
+
+
 class SnapshotKind(StrEnum):
     """Where a snapshot keeps what it holds."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import MappingProxyType
 
 import libvirt
@@ -29,16 +29,16 @@ _CLOSE_REASONS = MappingProxyType(
 class LibvirtSubscription:
     """A running event subscription; see `protocol.Subscription`."""
 
-    def __init__(self, uri: str, delivery: Delivery) -> None:
-        """Open a handle and register for events (one round trip for each kind). Raises HostUnreachable."""
+    def __init__(self, uri: str, delivery: Delivery, numbers: Iterable[int]) -> None:
+        """Open a handle and register for these events (one round trip for each). Raises HostUnreachable."""
         self._delivery = delivery
         self._lock = threading.Lock()
         self._stopped = False
         self._ids: list[int] = []
         self._handle = open_handle(uri, self._on_lost)
         try:
-            for number, reader in READERS.items():
-                self._register(number, callback(delivery, reader))
+            for number in numbers:
+                self._register(number, callback(delivery, READERS[number]))
         except HypervisorError:
             self._sign_off()
             raise
@@ -85,7 +85,9 @@ class Watching(LibvirtConnection):
         super().__init__(uri)
         self._subscriptions: weakref.WeakSet[LibvirtSubscription] = weakref.WeakSet()
 
-    def watch(self, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None]) -> LibvirtSubscription:
+    def watch(
+        self, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None], *, lifecycle_only: bool = False
+    ) -> LibvirtSubscription:
         """Deliver events of all guests from a thread; `on_close(reason)` once if the connection breaks.
 
         When the watcher lags so far behind that events had to be dropped, an event of kind OTHER with the detail
@@ -94,9 +96,12 @@ class Watching(LibvirtConnection):
         if not self.is_alive():
             raise HostUnreachable("The connection to the host is closed or lost.")
         delivery = Delivery(on_event, on_close)
+        numbers = [libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE] if lifecycle_only else list(READERS)
         try:
             subscription = self._calls.run(
-                lambda: LibvirtSubscription(self.uri, delivery), seconds=OPEN_SECONDS, discard=LibvirtSubscription.stop
+                lambda: LibvirtSubscription(self.uri, delivery, numbers),
+                seconds=OPEN_SECONDS,
+                discard=LibvirtSubscription.stop,
             )
         except HypervisorError as error:
             delivery.end()

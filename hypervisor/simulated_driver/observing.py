@@ -14,8 +14,10 @@ from hypervisor.simulated_driver.guests import Job
 from hypervisor.simulated_driver.session import Session
 from hypervisor.simulated_driver.watching import Watch
 from hypervisor.types import (
+    LIFECYCLE,
     NIC,
     Activity,
+    EventKind,
     GuestDefinition,
     GuestEvent,
     GuestNeeds,
@@ -142,6 +144,8 @@ class Observing(Session):
                 return []
             return [disk.target for disk in Config.loads(guest["config"]).disks[:1]]
 
-    def watch(self, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None]) -> Watch:
+    def watch(
+        self, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None], *, lifecycle_only: bool = False
+    ) -> Watch:
         """Deliver this host's events from a thread of this process."""
-        return Watch(self, on_event, on_close)
+        return Watch(self, on_event, on_close, LIFECYCLE if lifecycle_only else frozenset(EventKind))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hypervisor.simulated_driver import events, schedule
 from hypervisor.simulated_driver.session import Session
 from hypervisor.simulated_driver.store import Store
-from hypervisor.types import GuestEvent
+from hypervisor.types import EventKind, GuestEvent
 
 #: How often the thread looks whether another process has changed the estate (a cheap question to SQLite).
 POLL_SECONDS = 0.05
@@ -24,9 +24,14 @@ class Watch:
     """One running subscription: a host's events, from the moment it was made."""
 
     def __init__(
-        self, session: Session, on_event: Callable[[GuestEvent], None], on_close: Callable[[str], None]
+        self,
+        session: Session,
+        on_event: Callable[[GuestEvent], None],
+        on_close: Callable[[str], None],
+        kinds: frozenset[EventKind],
     ) -> None:
         self.session = session
+        self._kinds = kinds
         self._on_event = on_event
         self._on_close = on_close
         self._over = False
@@ -53,7 +58,7 @@ class Watch:
             if self._over or number <= self.seen:
                 return
             self.seen = number
-            if host == self.session.host:
+            if host == self.session.host and event.kind in self._kinds:
                 try:
                     self._on_event(event)
                 except Exception:

@@ -105,10 +105,10 @@ def state_or_none(hypervisor: Hypervisor, uuid: str) -> GuestState | None:
 class Recorder:
     """A watcher that keeps what it is told."""
 
-    def __init__(self, hypervisor: Hypervisor) -> None:
+    def __init__(self, hypervisor: Hypervisor, *, lifecycle_only: bool = False) -> None:
         self.events: list[GuestEvent] = []
         self.closed: list[str] = []
-        self.subscription = hypervisor.watch(self.events.append, self.closed.append)
+        self.subscription = hypervisor.watch(self.events.append, self.closed.append, lifecycle_only=lifecycle_only)
 
     def of(self, uuid: str) -> list[tuple[str, str]]:
         """A guest's events so far, as (kind, detail)."""

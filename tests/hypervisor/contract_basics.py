@@ -338,6 +338,17 @@ class BasicsContract(ContractBase):
         assert stopped.events == []
         listening.subscription.stop()
 
+    def test_a_watcher_may_ask_for_the_life_cycle_only(self, estate: Estate, first: Hypervisor) -> None:
+        everything, life_cycle = Recorder(first), Recorder(first, lifecycle_only=True)
+        first.mark_operation(estate.guest, "a-job")
+        first.force_off(estate.guest)
+        for watcher in (everything, life_cycle):
+            eventually(estate, lambda watcher=watcher: "stopped" in watcher.kinds(estate.guest), "a STOPPED event")
+            watcher.subscription.stop()
+        assert set(life_cycle.kinds(estate.guest)) == {"stopped"}
+        if not estate.first_uri.startswith("test:"):  # libvirt's test driver tells of no change of metadata
+            assert "metadata_changed" in everything.kinds(estate.guest)
+
     def test_a_watcher_may_stop_itself_and_may_fail(self, estate: Estate, first: Hypervisor) -> None:
         heard: list[str] = []
 

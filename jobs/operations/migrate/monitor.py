@@ -95,8 +95,8 @@ class Listener:
         self.trace = trace
         self._uuid = uuid
         self._subscriptions = [
-            source.watch(self._on_source, lambda reason: None),
-            destination.watch(self._on_destination, lambda reason: None),
+            source.watch(self._on_source, lambda reason: None, lifecycle_only=True),
+            destination.watch(self._on_destination, lambda reason: None, lifecycle_only=True),
         ]
 
     def stop(self) -> None:
