@@ -51,12 +51,14 @@ class Work:
 
 
 def needs_approval(actor: Actor, work: Work, parent: Job | None = None) -> bool:
-    """Whether a segment that the work touches has a rule for it: the target's own, or that of a VM which work on a host
-    is about. As part of a `parent` it is bound by the rules for that as well. Slipway's own work is approved by its
-    schedule.
+    """Whether the work asks for it itself, or a segment that it touches has a rule for it: the target's own, or that of
+    a VM which work on a host is about. As part of a `parent` it is bound by the rules for that as well. Slipway's own
+    work is approved by its schedule.
     """
     if isinstance(actor, System):
         return False
+    if work.operation.asks_second_person(work.params):
+        return True
     return ruling_segments(work, also=(parent.operation,) if parent else ()).exists()
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from inventory.models import Host
 from inventory.syncing import host_sync
 from jobs import balancer, sweeper
+from jobs.baselines import take_due
 from jobs.engine import runner
 from jobs.leftovers import remove_due
 from jobs.proving import prove_due
@@ -42,6 +43,12 @@ def prove_paths() -> None:
 def balance_clusters() -> None:
     """Look at the clusters that are to be balanced."""
     balancer.balance()
+
+
+@shared_task(name="jobs.take_baselines")
+def take_baselines() -> None:
+    """Have those baselines taken that are due."""
+    take_due()
 
 
 @shared_task(name="jobs.remove_leftovers")

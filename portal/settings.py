@@ -200,6 +200,7 @@ SPECTACULAR_SETTINGS = {
         "HostAvailability": "inventory.models.Host.Availability",
         "HostConnection": "inventory.models.Host.Connection",
         "JobState": "jobs.states.State",
+        "BaselinePolicy": "inventory.models.BaselinePolicy",
         "MigrationPolicy": "inventory.models.MigrationPolicy",
         "Operation": "portal.api.jobs.OPERATION_NAMES",
         "Outcome": "audit.events.Outcome",

@@ -7,7 +7,7 @@ from inventory.models.leftovers import Leftover
 from inventory.models.loads import Load
 from inventory.models.paths import HostPair
 from inventory.models.placement import PlacementRule
-from inventory.models.policies import MigrationPolicy
+from inventory.models.policies import BaselinePolicy, MigrationPolicy
 from inventory.models.segments import ApprovalRule, Segment, SegmentNetwork
 from inventory.models.sightings import Sighting
 from inventory.models.snapshots import Snapshot
@@ -18,6 +18,7 @@ __all__ = [
     "VM",
     "Alarm",
     "ApprovalRule",
+    "BaselinePolicy",
     "Cluster",
     "Definition",
     "Host",

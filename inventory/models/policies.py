@@ -1,4 +1,4 @@
-"""What a VM or a segment may say about its migrations."""
+"""What a VM or a segment may say about what is done with it."""
 
 from __future__ import annotations
 
@@ -12,3 +12,10 @@ class MigrationPolicy(models.TextChoices):
     ASSURED = "assured", "assured: post-copy when it stalls"
     PAUSE_OK = "pause-ok", "pause-ok: a long pause when it stalls"
     LARGE = "large", "large: for much memory, longer pauses"
+
+
+class BaselinePolicy(models.TextChoices):
+    """When a VM of a segment gets its baseline by itself."""
+
+    ADOPTED = "adopted", "as soon as it is in the segment"
+    INSTALLED = "installed", "once it is marked as installed"

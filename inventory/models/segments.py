@@ -6,7 +6,7 @@ from django.db import models
 
 from access.actions import permissions
 from audit.record import Target
-from inventory.models.policies import MigrationPolicy
+from inventory.models.policies import BaselinePolicy, MigrationPolicy
 from inventory.querysets import SegmentQuerySet
 
 
@@ -21,6 +21,16 @@ class Segment(models.Model):
 
     migration_policy = models.CharField(
         max_length=10, choices=MigrationPolicy, blank=True, help_text="For VMs that have none of their own."
+    )
+
+    baseline_policy = models.CharField(
+        max_length=10,
+        choices=BaselinePolicy,
+        default=BaselinePolicy.ADOPTED,
+        help_text="When a VM gets its baseline by itself.",
+    )
+    longest_baseline_pause = models.PositiveIntegerField(
+        default=10, help_text="Seconds. A VM that would stand still for longer gets it once it is off."
     )
 
     objects = SegmentQuerySet.as_manager()

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 
 from audit.record import Target
+from inventory.models.hosts import Host
 from inventory.models.vms import VM
 from inventory.querysets import SnapshotQuerySet
 
@@ -26,6 +27,11 @@ class Snapshot(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    pause_ms = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How long the VM stood still for it, as measured."
+    )
+    saved_mib = models.PositiveIntegerField(null=True, blank=True, help_text="The VM's memory then.")
+    taken_on = models.ForeignKey(Host, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     observed_at = models.DateTimeField()
     missing_since = models.DateTimeField(null=True, blank=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.db import models
 
 from access.actions import permissions
@@ -11,6 +13,9 @@ from inventory.models.hosts import Host
 from inventory.models.policies import MigrationPolicy
 from inventory.models.segments import Segment
 from inventory.querysets import VMQuerySet
+
+if TYPE_CHECKING:
+    from inventory.models.snapshots import Snapshot
 
 POWER_STATES = [(state.value, state.value.replace("_", " ")) for state in PowerState]
 
@@ -27,6 +32,9 @@ class VM(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     migration_policy = models.CharField(
         max_length=10, choices=MigrationPolicy, blank=True, help_text="Instead of the segment's."
+    )
+    installed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When somebody said that it is installed, and may have its baseline."
     )
     probe_address = models.GenericIPAddressField(
         null=True, blank=True, help_text="Where the pause of a migration is measured from outside."
@@ -95,8 +103,8 @@ class VM(models.Model):
         return ""
 
     @property
-    def baseline(self) -> object | None:
-        """The snapshot to fall back to, if there is one."""
+    def baseline(self) -> Snapshot | None:
+        """The snapshot to fall back to, if there is one, be it that its host does not list it any more."""
         return self.snapshots.filter(is_baseline=True).first()
 
     def audit_target(self) -> Target:

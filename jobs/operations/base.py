@@ -47,6 +47,10 @@ class Operation(ABC):
         """The operations whose approval rules bind this work: its own, and those that it is made of."""
         return (self.name,)
 
+    def asks_second_person(self, params: Mapping[str, Any]) -> bool:
+        """Whether such work needs somebody else's approval whatever a segment's rules say."""
+        return False
+
     def extent(self, actor: Actor, target: Any, params: dict[str, Any]) -> list[int]:
         """Ids of the VMs that work on something else than a VM will be about, as is observed now. Whose segment asks
         for approval, and what an approver decides on, goes by them.

@@ -14,7 +14,8 @@ from rest_framework.response import Response
 
 from access import gate
 from access.actions import Action
-from inventory.models import Alarm, MigrationPolicy, Segment
+from inventory.models import Alarm, BaselinePolicy, MigrationPolicy, Segment
+from inventory.services.baselines import LONGEST_PAUSE, segment_set_baseline
 from inventory.services.migration import segment_set_migration
 from inventory.services.segments import segment_create, segment_set_silent
 from jobs.approvals import approval_rules_set
@@ -39,6 +40,9 @@ class SegmentSerializer(serializers.ModelSerializer):
     migration_policy = serializers.ChoiceField(
         MigrationPolicy.choices, allow_blank=True, help_text="For VMs that have none of their own; empty: gentle."
     )
+    baseline_policy = serializers.ChoiceField(
+        BaselinePolicy.choices, help_text="When a VM of it gets its baseline by itself."
+    )
     allowed_actions = serializers.ListField(child=serializers.ChoiceField(Action.choices))
 
     class Meta:
@@ -51,6 +55,8 @@ class SegmentSerializer(serializers.ModelSerializer):
             "needs_approval",
             "silent",
             "migration_policy",
+            "baseline_policy",
+            "longest_baseline_pause",
             "allowed_actions",
         ]
         read_only_fields = fields
@@ -64,6 +70,15 @@ class SegmentRequest(Body):
         default=list,
         max_length=100,
         help_text="libvirt networks or bridges.",
+    )
+
+
+class SegmentBaseline(Body):
+    policy = serializers.ChoiceField(BaselinePolicy.choices)
+    longest_pause = serializers.IntegerField(
+        min_value=0,
+        max_value=LONGEST_PAUSE,
+        help_text="Seconds that a running VM may stand still; one that would for longer gets it once it is off.",
     )
 
 
@@ -140,4 +155,16 @@ class SegmentView(ListModelMixin, RetrieveModelMixin, NounView):
     def migration(self, request: Request, pk: int) -> Response:
         segment = self.get_object()
         segment_set_migration(actor=self.caller, segment=segment, **self.body(SegmentMigration))
+        return Response(self.get_serializer(self.get_object()).data)
+
+    @extend_schema(
+        summary="Say when its VMs get their baseline by themselves",
+        description="Needs the right to edit it.",
+        request=SegmentBaseline,
+        responses={200: SegmentSerializer},
+    )
+    @action(detail=True, methods=["put"], filterset_class=None)
+    def baseline(self, request: Request, pk: int) -> Response:
+        segment = self.get_object()
+        segment_set_baseline(actor=self.caller, segment=segment, **self.body(SegmentBaseline))
         return Response(self.get_serializer(self.get_object()).data)

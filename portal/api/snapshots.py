@@ -23,7 +23,7 @@ class SnapshotSerializer(serializers.ModelSerializer):
         model = Snapshot
         fields = [
             "id", "name", "description", "created_at", "created_by", "state", "kind", "has_memory", "parent_name",
-            "is_current", "is_baseline", "observed_at", "missing_since",
+            "is_current", "is_baseline", "pause_ms", "observed_at", "missing_since",
         ]  # fmt: skip
         read_only_fields = fields
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import django_filters
 from django.db.models import Prefetch, Q, QuerySet, TextChoices
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -18,9 +19,12 @@ from access import gate
 from access.actions import Action
 from inventory.models import NIC, VM, Host, MigrationPolicy, Segment, Snapshot
 from inventory.models.vms import POWER_STATES
+from inventory.services.baselines import vm_set_installed
 from inventory.services.migration import vm_set_migration
 from inventory.services.segments import vm_assign_segment
+from jobs.baselines import outlook
 from jobs.models import JobLock
+from jobs.operations.snapshots.pause import pause_foretold
 from portal.api.fields import Body, NamedSerializer, Reference, vm_named, vms_named
 from portal.api.filters import Ordering, seen_by
 from portal.api.views import NounView
@@ -111,6 +115,21 @@ class VMMigration(Body):
     )
 
 
+class VMInstalled(Body):
+    installed = serializers.BooleanField(help_text="Marked so, the VM gets its baseline by itself.")
+
+
+class BaselineOutlookSerializer(serializers.Serializer):
+    """Whether a VM has its baseline, and if not, when it gets it by itself."""
+
+    baseline = BaselineSerializer(allow_null=True)
+    installed_at = serializers.DateTimeField(allow_null=True)
+    is_due = serializers.BooleanField(help_text="It is taken shortly.")
+    why = serializers.CharField(help_text="Why it is not there yet; empty when it is.")
+    foretold_pause_seconds = serializers.FloatField(help_text="How long it would stand still for a snapshot now.")
+    foretold_by = serializers.CharField(help_text="What that is taken from.")
+
+
 class VMFilters(django_filters.FilterSet):
     segment = django_filters.CharFilter(method="in_segment", label="Id or name; `none` for VMs in no segment.")
     host = django_filters.CharFilter(method="on_host", label="Id or name.")
@@ -180,6 +199,36 @@ class VMView(ListModelMixin, RetrieveModelMixin, NounView):
         asked = self.body(VMMigration)
         vm_set_migration(actor=self.caller, vm=self.get_object(), **asked)
         return Response(VMSerializer(self._again(pk)).data)
+
+    @extend_schema(
+        summary="When the VM gets its baseline by itself",
+        responses={200: BaselineOutlookSerializer},
+    )
+    @action(detail=True, methods=["get"], filterset_class=None)
+    def baseline(self, request: Request, pk: str) -> Response:
+        return self._outlook(self.get_object())
+
+    @extend_schema(
+        summary="Say that the VM is installed, so that it gets its baseline by itself",
+        description="Needs the right to take snapshots of it.",
+        request=VMInstalled,
+        responses={200: BaselineOutlookSerializer},
+    )
+    @baseline.mapping.put
+    def installed(self, request: Request, pk: str) -> Response:
+        return self._outlook(vm_set_installed(actor=self.caller, vm=self.get_object(), **self.body(VMInstalled)))
+
+    def _outlook(self, vm: VM) -> Response:
+        found, pause, present = outlook(vm, timezone.now()), pause_foretold(vm), vm.baseline
+        facts = {
+            "baseline": present if found is None else None,
+            "installed_at": vm.installed_at,
+            "is_due": found is not None and found.is_due,
+            "why": found.why if found is not None else "",
+            "foretold_pause_seconds": round(pause.seconds, 3),
+            "foretold_by": pause.basis,
+        }
+        return Response(BaselineOutlookSerializer(facts).data)
 
     def _again(self, pk: str) -> VM:
         """The VM after the change, which may have taken it out of the caller's sight."""

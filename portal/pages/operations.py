@@ -14,6 +14,7 @@ from jobs.models import Job
 from jobs.operations.migrate.destinations import destinations_for
 from jobs.operations.migrate.policies import policy_named
 from jobs.operations.registry import operation_named
+from jobs.operations.snapshots.pause import pause_foretold
 from jobs.states import State
 from portal.pages.base import visible_or_404
 from portal.pages.forms import operations as operation_forms
@@ -46,6 +47,18 @@ class TakeSnapshot(OperationPage):
     heading = "Take a snapshot"
     submit_label = "Take snapshot"
     body_template = "vms/forms/snapshot.html"
+
+    def get_form(self, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(*args, **kwargs)
+        del form.fields["replace" if self.vm.baseline is None else "baseline"]
+        return form
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(pause=pause_foretold(self.vm), present=self.vm.baseline, **kwargs)
+
+    def params(self, form: operation_forms.OperationForm) -> dict[str, Any]:
+        params = super().params(form)
+        return params | {"baseline": True} if params.get("replace") else params
 
 
 class SnapshotPage(OperationPage):

@@ -7,6 +7,7 @@ from django.urls import path
 from portal.pages import (
     access_requests,
     approvals,
+    baselines,
     clusters,
     dashboard,
     grants,
@@ -55,6 +56,7 @@ urlpatterns = [
     path("vms/<int:pk>/definition/", vm_definition.VMDefinition.as_view(), name="vm-definition"),
     path("vms/<int:pk>/definition/approve/", vm_definition.ApproveDefinition.as_view(), name="vm-definition-approve"),
     path("vms/<int:pk>/definition/restore/", vm_definition.RestoreDefinition.as_view(), name="vm-definition-restore"),
+    path("vms/<int:pk>/installed/", baselines.VMInstalled.as_view(), name="vm-installed"),
     path("vms/<int:pk>/migration/", migration_policies.VMMigrationPolicy.as_view(), name="vm-migration"),
     path("vms/<int:pk>/console/", vm_console.VMConsole.as_view(), name="vm-console"),
     path("vms/<int:pk>/access/", vm_access.VMAccess.as_view(), name="vm-access"),
@@ -103,6 +105,7 @@ urlpatterns = [
         migration_policies.SegmentMigrationPolicy.as_view(),
         name="segment-migration",
     ),
+    path("segments/<int:pk>/baseline/", baselines.SegmentBaseline.as_view(), name="segment-baseline"),
     path("segments/<int:pk>/alarms/", outside_changes.SegmentAlarms.as_view(), name="segment-alarms"),
     path("teams/", teams.TeamList.as_view(), name="team-list"),
     path("teams/<int:pk>/", teams.TeamDetail.as_view(), name="team-detail"),

@@ -7,12 +7,14 @@ from typing import Any
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 
 from access import gate
 from access.actions import Action
 from access.gate import Actor
 from audit.models import AuditEvent
 from inventory.models import VM, Definition, Host, Segment, Sighting
+from jobs.baselines import outlook as baseline_outlook
 from jobs.models import Job
 from portal.declared import SIGNED_IN
 from portal.pages.attention import HAS_BASELINE, HAS_FOREIGN_NIC
@@ -87,6 +89,7 @@ class VMDetail(Page):
             snapshot_refusal=settled_refusal(vm, busy),
             tree=tree(list(shown)),
             baseline=next((row for row in shown if row.is_baseline and row.missing_since is None), None),
+            outlook=baseline_outlook(vm, timezone.now()),
             nics=nics_of(user, vm),
             jobs=vm.jobs.select_related("requested_by").order_by("-created_at")[:JOBS_SHOWN],
             events=_events(vm) if Action.READ_AUDIT in held else None,

@@ -63,7 +63,8 @@ def test_every_operation_describes_its_problems(schema):
 def test_every_enumeration_has_a_name_of_ours(schema):
     names = {name for name, node in schema["components"]["schemas"].items() if "enum" in node}
     assert names == {
-        "AccessRequestVerdict", "Action", "ActorKind", "Alarm", "ApprovalVerdict", "BlankEnum", "ClusterBalancing",
+        "AccessRequestVerdict", "Action", "ActorKind", "Alarm", "ApprovalVerdict", "BaselinePolicy", "BlankEnum",
+        "ClusterBalancing",
         "ControlOutcome", "ControlVerb", "Effect", "EventAction", "Fate", "FindingCode", "HostAvailability",
         "HostConnection", "JobState", "MigrationPolicy", "Operation", "Outcome", "PlacementRuleKind", "PowerState",
         "SeenChangeKind", "SignIn", "StepState", "Via",

@@ -38,7 +38,13 @@ def test_each_form_submits_its_operation(maintainer: Client, estate: Estate) -> 
         (
             lambda: send(maintainer, "vm-snapshot", vm, name="mine", description="a try"),
             "snapshot.create",
-            {"name": "mine", "description": "a try", "baseline": False},
+            {
+                "name": "mine",
+                "description": "a try",
+                "baseline": False,
+                "replace": False,
+                "longest_pause_seconds": None,
+            },
         ),
         (
             lambda: send(maintainer, "vm-revert", vm, later, understood="on"),

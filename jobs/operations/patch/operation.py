@@ -206,8 +206,8 @@ def _snapshot(context: JobContext, host: Host) -> None:
         context.journal(snapshot=name, was_running=True)
     context.progress("saving", 20)
     context.check_cancel()
-    _info, seconds = snapshot_take(context, host, context.job.journal["snapshot"], "Before a patch")
-    context.result(snapshot_seconds=round(seconds, 3))
+    taken = snapshot_take(context, host, context.job.journal["snapshot"], "Before a patch")
+    context.result(snapshot_seconds=round(taken.seconds or 0.0, 3))
     vm_details_read(context.vm, context.on(host))
 
 

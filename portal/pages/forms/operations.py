@@ -43,6 +43,13 @@ class SnapshotForm(OperationForm):
     baseline = forms.BooleanField(
         label="Make it the baseline: the state to fall back to, protected from deletion", required=False
     )
+    replace = forms.BooleanField(
+        label="Make it the baseline in place of the present one, which a second person must approve", required=False
+    )
+    longest_pause_seconds = forms.IntegerField(
+        label="Refuse if it would stand still for longer than, in seconds", required=False, min_value=0, max_value=3600
+    )
+    advanced = ("longest_pause_seconds",)
 
 
 class RevertForm(OperationForm):
