@@ -23,6 +23,7 @@ from hypervisor.types import PowerState, SnapshotKind
 from inventory.models import (
     NIC,
     VM,
+    BaselinePolicy,
     Cluster,
     Definition,
     Host,
@@ -150,8 +151,8 @@ def placement_rule(cluster: Cluster, *vms: VM, kind: str = PlacementRule.Kind.AP
 
 
 def segment(name: str = "", *, networks: Iterable[str] = ()) -> Segment:
-    """A segment with its networks."""
-    created = Segment.objects.create(name=_name("segment", name))
+    """A segment with its networks; its VMs get no baseline before somebody marks them as installed."""
+    created = Segment.objects.create(name=_name("segment", name), baseline_policy=BaselinePolicy.INSTALLED)
     for network in networks:
         SegmentNetwork.objects.create(segment=created, name=network)
     return created

@@ -36,7 +36,7 @@ class VMs(ReadOnlyAdmin):
         "name", "uuid", "title", "description", "segment", "host", "power_state", "state_reason", "is_split",
         "split_at", "missing_since", "observed_at", "created_at", "memory_mib", "vcpus", "virt_type", "machine",
         "autostart", "persistent", "agent_channel", "agent_connected", "migration_policy", "probe_address",
-        "disks_text", "definition_observed_at",
+        "installed_at", "disks_text", "definition_observed_at",
     ]  # fmt: skip
     readonly_fields = ["disks_text"]
     inlines = [NICsOfVM, SnapshotsOfVM]
@@ -115,7 +115,9 @@ class Hosts(ReadOnlyAdmin):
 class Segments(ReadOnlyAdmin):
     list_display = ["name", "description", "network_names"]
     search_fields = ["name", "networks__name"]
-    fields = ["name", "description", "network_names", "migration_policy"]
+    fields = [
+        "name", "description", "network_names", "migration_policy", "baseline_policy", "longest_baseline_pause",
+    ]  # fmt: skip
     readonly_fields = ["network_names"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -43,6 +43,7 @@ def set_up(admin: Api, lab: dict[str, Any]) -> Stage:
         name: admin.post("segments/", {"name": name, "description": text, "networks": [network]})["id"]
         for name, (text, network, _prefix) in SEGMENTS.items()
     }
+    admin.call("PUT", f"segments/{segments['engineering']}/baseline/", {"policy": "installed", "longest_pause": 10})
     cluster = admin.post("clusters/", {"name": lab["name"], "shared_storage": True})["id"]
     hosts = {
         host["name"]: admin.post("hosts/", {"name": host["name"], "uri": host["uri"], "cluster": cluster})["id"]

@@ -15,6 +15,8 @@ from portal.demo.client import Api
 from portal.demo.estate import Stage, set_up
 
 PACKAGE = "slipway-hello"
+#: The look for baselines that are due comes every ten seconds, and one is taken after the other.
+BASELINE_WITHIN = 120
 
 
 @dataclass
@@ -76,13 +78,20 @@ class Story:
         self.check(seen == own, f"Ada's list is {', '.join(sorted(seen))}")
 
     def baseline(self) -> None:
-        """Ada takes the baseline of the ledger, the snapshot to fall back to"""
-        job = self.people["ada"].job("snapshot.create", self._ledger, baseline=True, description="As installed")
-        self._ended(job, "succeeded")
-        result = job["result"]
-        self.check(
-            result.get("has_memory") is True, f"“{result.get('snapshot')}” with memory, {result.get('seconds')} s"
-        )
+        """The ledger is in accounting now: its baseline, the snapshot to fall back to, is taken by itself"""
+        ada = self.people["ada"]
+        deadline = time.monotonic() + BASELINE_WITHIN
+        while (outlook := ada.get(f"vms/{self._ledger}/baseline/"))["baseline"] is None and time.monotonic() < deadline:
+            time.sleep(0.5)
+        taken = [one for one in ada.get(f"vms/{self._ledger}/snapshots/")["results"] if one["is_baseline"]]
+        self.check(len(taken) == 1, f"it has one: {taken[0]['name'] if taken else outlook['why']}")
+        if taken:
+            self.check(
+                taken[0]["has_memory"] and isinstance(taken[0]["pause_ms"], int) and taken[0]["created_by"] is None,
+                f"nobody asked for it; the guest stood still for {taken[0]['pause_ms']} ms",
+            )
+        again = ada.get(f"vms/{self._ledger}/baseline/")
+        print(f"   the next would take {again['foretold_pause_seconds']} s, by {again['foretold_by']}")
 
     def patch(self) -> None:
         """Ada patches the ledger: plan, snapshot, exactly the plan, health check, keep"""

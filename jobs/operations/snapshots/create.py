@@ -20,7 +20,7 @@ from jobs.operations.params import boolean, integer, only, text
 from jobs.operations.power import refuse_unsettled
 from jobs.operations.snapshots.acts import snapshot_proved, snapshot_take, unstick
 from jobs.operations.snapshots.checks import idle, steady
-from jobs.operations.snapshots.pause import Forecast, pause_foretold
+from jobs.operations.snapshots.pause import Forecast, pause_of_running
 
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
@@ -72,7 +72,7 @@ class SnapshotCreate(Operation):
         state = connection.guest_state(context.uuid)
         names = {snapshot.name for snapshot in connection.list_snapshots(context.uuid)}
         runs = state.state is PowerState.RUNNING
-        forecast = pause_foretold(context.vm) if runs else None
+        forecast = pause_of_running(context.vm) if runs else None
         context.verdicts(
             [
                 steady(context.vm, state.state),

@@ -51,9 +51,12 @@ def foretold(memory_mib: int, own: Measured | None, others: Iterable[Measured]) 
 
 
 def pause_foretold(vm: VM) -> Forecast:
-    """How long a VM would stand still if it was saved now; no time at all while it is off."""
-    if not vm.is_running:
-        return Forecast(0.0, "its being off")
+    """How long a VM would stand still if it was saved now; no time at all while it is off, as last observed."""
+    return pause_of_running(vm) if vm.is_running else Forecast(0.0, "its being off")
+
+
+def pause_of_running(vm: VM) -> Forecast:
+    """The same for one that runs, whatever was observed."""
     saves = Snapshot.objects.filter(pause_ms__isnull=False).order_by("-created_at")
     own = saves.filter(vm=vm).first()
     others = saves.filter(taken_on=vm.host_id)[:SAVES_LOOKED_AT] if own is None and vm.host_id else []
