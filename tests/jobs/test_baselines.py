@@ -208,11 +208,11 @@ def test_the_pause_is_measured_and_the_next_one_foretold_from_it(estate: Estate)
     assert job.result["pause_seconds"] == pytest.approx(row.pause_ms / 1000, abs=0.001)
     assert 0 < job.result["pause_seconds"] <= job.result["seconds"]
     assert job.result["foretold_pause_seconds"] == pytest.approx(1024 / 310, abs=0.01)
-    assert pause_foretold(vm) == Forecast(row.pause_ms / 1000, "its last one")
+    assert pause_foretold(vm) == Forecast(row.pause_ms / 1000, "its last snapshot")
     uuid = simulated.create_guest("left", "twice-as-large", memory_mib=2048)
     estate.sync()
     other = pause_foretold(VM.objects.get(uuid=uuid))
-    assert other.basis == "the last ones on its host"
+    assert other.basis == "the last snapshots on its host"
     assert other.seconds == pytest.approx(2 * row.pause_ms / 1000)
 
 

@@ -43,10 +43,10 @@ class Forecast:
 def foretold(memory_mib: int, own: Measured | None, others: Iterable[Measured]) -> Forecast:
     """From a VM's own last save, else from the last ones on its host, else from an assumption. Pure."""
     if own is not None and own.memory_mib:
-        return Forecast(own.seconds * memory_mib / own.memory_mib, "its last one")
+        return Forecast(own.seconds * memory_mib / own.memory_mib, "its last snapshot")
     speeds = [one.memory_mib / one.seconds for one in others if one.seconds > 0 and one.memory_mib]
     if speeds:
-        return Forecast(memory_mib / median(speeds), "the last ones on its host")
+        return Forecast(memory_mib / median(speeds), "the last snapshots on its host")
     return Forecast(memory_mib / ASSUMED_MIB_PER_SECOND, "an assumption, since none was measured on its host")
 
 
