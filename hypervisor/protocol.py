@@ -260,6 +260,14 @@ class Agent(Protocol):
     def agent_ping(self, uuid: str, *, timeout_seconds: int = 5) -> None:
         """Raises AgentUnavailable unless the agent answers."""
 
+    def agent_clock(self, uuid: str) -> float:
+        """The guest's clock, in seconds since 1970. Raises AgentUnavailable, AgentRefused."""
+
+    def agent_set_clock(self, uuid: str, at: float) -> None:
+        """Set the guest's clock, to seconds since 1970. Raises AgentUnavailable, AgentRefused: the agent may set the
+        clock and still fail at writing it to the guest's hardware clock.
+        """
+
     def agent_exec(self, uuid: str, argv: Sequence[str], *, timeout_seconds: int = 60) -> ExecResult:
         """Run a program (an argument list, never a shell string) and wait. Raises AgentUnavailable, AgentRefused,
         OperationTimeout.

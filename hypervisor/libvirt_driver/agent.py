@@ -30,6 +30,7 @@ POLL_LONGEST_SECONDS = 0.25
 #: stands still for good (seen with QEMU 7.2).
 PIECE_BYTES = 48 * 1024
 
+_NANOSECONDS = 10**9
 _NONSENSE = "The guest agent answered nonsense."
 _ERRORS: ErrorTable = MappingProxyType(
     {
@@ -51,6 +52,17 @@ class Agent(LibvirtConnection):
     def agent_ping(self, uuid: str, *, timeout_seconds: int = 5) -> None:
         """Raises AgentUnavailable unless the agent answers."""
         self._command(self.domain(uuid), "guest-ping", {}, seconds=timeout_seconds)
+
+    @remote()
+    def agent_clock(self, uuid: str) -> float:
+        """The guest's clock, in seconds since 1970. Raises AgentUnavailable, AgentRefused."""
+        answer = self._command(self.domain(uuid), "guest-get-time", {})
+        return _number({"time": answer}, "time") / _NANOSECONDS
+
+    @remote()
+    def agent_set_clock(self, uuid: str, at: float) -> None:
+        """Set the guest's clock. Raises AgentUnavailable, AgentRefused."""
+        self._command(self.domain(uuid), "guest-set-time", {"time": round(at * _NANOSECONDS)})
 
     @remote(seconds=None)
     def agent_exec(self, uuid: str, argv: Sequence[str], *, timeout_seconds: int = 60) -> ExecResult:

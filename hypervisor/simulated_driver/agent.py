@@ -21,6 +21,7 @@ from hypervisor.types import EventKind, ExecResult, PowerState
 
 #: A file command that is not answered is given up after this.
 FILE_SECONDS = 10
+CLOCK_SECONDS = 10
 GARBAGE_BYTES = 4096
 _REBOOT_SECONDS = 1.0
 
@@ -34,6 +35,18 @@ class Agent(Session):
     def agent_ping(self, uuid: str, *, timeout_seconds: int = 5) -> None:
         """Raises AgentUnavailable unless the agent answers."""
         self._await_agent(uuid, timeout_seconds)
+
+    def agent_clock(self, uuid: str) -> float:
+        """The guest's clock. Raises AgentUnavailable."""
+        self._await_agent(uuid, CLOCK_SECONDS)
+        with self._inside(uuid) as (_tx, _guest, inside):
+            return time.time() - inside.clock_behind
+
+    def agent_set_clock(self, uuid: str, at: float) -> None:
+        """Set the guest's clock. Raises AgentUnavailable."""
+        self._await_agent(uuid, CLOCK_SECONDS)
+        with self._inside(uuid) as (_tx, _guest, inside):
+            inside.clock_behind = time.time() - at
 
     def agent_exec(self, uuid: str, argv: Sequence[str], *, timeout_seconds: int = 60) -> ExecResult:
         """Run a program of the simulated Debian and wait. Raises AgentUnavailable, AgentRefused, OperationTimeout."""

@@ -76,6 +76,7 @@ class Machine:
     kernel: str = "6.1.0-18-cloud-amd64"
     next_kernel: str = ""
     interrupted: bool = False  # dpkg was stopped in the middle
+    clock_behind: float = 0.0  # seconds that the guest's clock is late
 
     def read(self, path: str) -> bytes | None:
         """A file's content, None if there is no such file."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from hypervisor.errors import GuestStateInvalid, NotSupported, SnapshotExists, SnapshotFailed, SnapshotNotFound
 from hypervisor.names import snapshot_name_problem
-from hypervisor.simulated_driver import events, faults, guests, schedule, snapshots
+from hypervisor.simulated_driver import events, faults, guests, machine, schedule, snapshots
 from hypervisor.simulated_driver.definition import Config, domain_xml, parse_domain
 from hypervisor.simulated_driver.faults import Fault
 from hypervisor.simulated_driver.guests import Job
@@ -180,10 +180,10 @@ def _saved(tx: sqlite3.Connection, due: sqlite3.Row) -> None:
 
 
 def _write_image(tx: sqlite3.Connection, guest: sqlite3.Row, plan: dict[str, Any]) -> None:
-    machine = tx.execute("SELECT contents FROM machines WHERE uuid = ?", (guest["uuid"],)).fetchone()
+    contents = tx.execute("SELECT contents FROM machines WHERE uuid = ?", (guest["uuid"],)).fetchone()
     tx.execute(
         "INSERT OR REPLACE INTO images (uuid, tag, boot, agent_up, machine) VALUES (?,?,?,?,?)",
-        (guest["uuid"], plan["name"], guest["boot"], guest["agent_up"], machine["contents"] if machine else None),
+        (guest["uuid"], plan["name"], guest["boot"], guest["agent_up"], contents["contents"] if contents else None),
     )
 
 
@@ -222,6 +222,10 @@ def _reverted(tx: sqlite3.Connection, due: sqlite3.Row) -> None:
         if plan["running"]:
             guests.power_on(tx, guest, StateReason.FROM_SNAPSHOT, at)
         return
+    if image["machine"] is not None:
+        inside = machine.load(tx, guest)
+        inside.clock_behind += at - row["created_at"]
+        machine.save(tx, guest, inside)
     paused = row["state"] == PowerState.PAUSED if plan["running"] is None else not plan["running"]
     _run_on(tx, guest, image, paused=paused, at=at)
 

@@ -79,7 +79,7 @@ class SnapshotPage(OperationPage):
         return super().get_context_data(snapshot=self.snapshot, later_count=later.count(), **kwargs)
 
     def params(self, form: operation_forms.OperationForm) -> dict[str, Any]:
-        return {"snapshot": self.snapshot.name}
+        return form.params() | {"snapshot": self.snapshot.name}
 
 
 class Revert(SnapshotPage):
@@ -92,6 +92,9 @@ class Revert(SnapshotPage):
     submit_label = "Revert"
     is_dangerous = True
     body_template = "vms/forms/revert.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(pause=pause_foretold(self.vm), **kwargs)
 
 
 class DeleteSnapshot(SnapshotPage):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+
 import pytest
 
 from hypervisor.errors import AgentRefused, AgentUnavailable, OperationTimeout
@@ -28,6 +31,16 @@ class AgentContract(ContractBase):
             first.agent_exec(estate.guest, ["/bin/true"])
         with pytest.raises(AgentUnavailable):
             first.agent_read_file(estate.guest, "/etc/hostname")
+
+    @needs_agent
+    def test_a_clock_is_read_and_set(self, estate: Estate, first: Hypervisor) -> None:
+        assert abs(first.agent_clock(estate.guest) - time.time()) < 30
+        with suppress(AgentRefused):  # set, and not written to the hardware clock
+            first.agent_set_clock(estate.guest, 1_700_000_000.5)
+        assert 1_700_000_000 <= first.agent_clock(estate.guest) < 1_700_000_060
+        with suppress(AgentRefused):
+            first.agent_set_clock(estate.guest, time.time())
+        assert abs(first.agent_clock(estate.guest) - time.time()) < 30
 
     @needs_agent
     def test_a_programs_status_and_output(self, estate: Estate, first: Hypervisor) -> None:

@@ -59,6 +59,8 @@ CALLS: dict[str, Callable[[Hypervisor, str], Any]] = {
     "set_autostart": lambda host, uuid: host.set_autostart(uuid, True),
     "undefine": lambda host, uuid: host.undefine(uuid),
     "agent_ping": lambda host, uuid: host.agent_ping(uuid),
+    "agent_clock": lambda host, uuid: host.agent_clock(uuid),
+    "agent_set_clock": lambda host, uuid: host.agent_set_clock(uuid, 1e9),
     "agent_exec": lambda host, uuid: host.agent_exec(uuid, ["/bin/true"]),
     "agent_read_file": lambda host, uuid: host.agent_read_file(uuid, "/etc/hostname"),
     "agent_write_file": lambda host, uuid: host.agent_write_file(uuid, "/tmp/x", b""),

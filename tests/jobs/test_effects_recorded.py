@@ -34,7 +34,8 @@ CHANGING = frozenset(
         "start", "shutdown", "reboot", "force_off", "resume", "snapshot_create", "snapshot_revert", "snapshot_delete",
         "snapshots_forget", "snapshots_restore", "migrate", "migration_abort", "migration_set_downtime",
         "migration_set_bandwidth", "migration_start_postcopy", "mark_operation", "set_autostart", "define", "redefine",
-        "undefine", "agent_write_file", "canary_start", "volume_create", "markers_remove", "volume_remove",
+        "undefine", "agent_write_file", "agent_set_clock", "canary_start", "volume_create", "markers_remove",
+        "volume_remove",
     }
 )  # fmt: skip
 READING = frozenset(
@@ -42,7 +43,7 @@ READING = frozenset(
         "is_alive", "close", "together", "identify_host", "describe_host", "list_guests", "guest_state",
         "guest_definition", "list_snapshots", "list_networks", "missing_networks", "activity", "pulse",
         "cpu_times_ns", "disk_errors", "watch", "snapshots_export", "migration_progress", "completed_migration",
-        "agent_ping", "agent_read_file", "dirty_rate", "guest_needs", "missing_for", "storage_pools",
+        "agent_ping", "agent_clock", "agent_read_file", "dirty_rate", "guest_needs", "missing_for", "storage_pools",
         "pool_free", "disk_capacity", "files_in_use", "volume_seen",
     }
 )  # fmt: skip
@@ -59,7 +60,7 @@ EFFECTS: dict[str, list[tuple[str, list[str]]]] = {
     "vm.reboot": [("reboot", ["reboot"])],
     "vm.force_off": [("force_off", ["force_off"])],
     "snapshot.create": [("snapshot_create", ["snapshot_create"])],
-    "snapshot.revert": [("snapshot_revert", ["snapshot_revert"])],
+    "snapshot.revert": [("snapshot_create", ["snapshot_create"]), ("snapshot_revert", ["snapshot_revert"])],
     "snapshot.delete": [("snapshot_delete", ["snapshot_delete"])],
     "vm.migrate": [
         ("snapshots_forget", ["snapshots_forget"]),

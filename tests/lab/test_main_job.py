@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from access.gate import SYSTEM
@@ -47,6 +49,9 @@ def test_baseline_patch_migration_recovery(site, ledger):
     back = site.do("snapshot.revert", ledger, snapshot=baseline.result["snapshot"])
     assert back.state == State.SUCCEEDED, back.error_message
     assert site.runs_on(ledger) == ["host2"]
+    assert back.result["safety"] in site.snapshots(ledger, "host2"), "there is a way back from this"
+    assert abs(float(site.in_guest(ledger, "date", "+%s.%N")) - time.time()) < 10, back.steps.get(name="clock").detail
+    assert back.result["clock_behind_seconds"] > 10, "the guest did not know what time it was"
     assert version_in(site, ledger) == "1.0"
     assert Snapshot.objects.get(vm=ledger, is_baseline=True).name == baseline.result["snapshot"]
     site.record_is_whole()

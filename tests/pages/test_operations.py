@@ -47,9 +47,9 @@ def test_each_form_submits_its_operation(maintainer: Client, estate: Estate) -> 
             },
         ),
         (
-            lambda: send(maintainer, "vm-revert", vm, later, understood="on"),
+            lambda: send(maintainer, "vm-revert", vm, later, understood="on", safety="on"),
             "snapshot.revert",
-            {"snapshot": "before-closing"},
+            {"snapshot": "before-closing", "safety": True},
         ),
         (lambda: send(maintainer, "vm-snapshot-delete", vm, later), "snapshot.delete", {"snapshot": "before-closing"}),
         (

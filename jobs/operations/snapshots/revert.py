@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from access.actions import Action
 from access.gate import Actor
+from hypervisor.errors import HostUnreachable, HypervisorError, OperationTimeout
 from hypervisor.types import PowerState
-from inventory.models import VM
+from inventory.models import VM, Host, Snapshot
 from jobs.engine.context import Verdict
+from jobs.errors import OperationFailed
 from jobs.operations.base import Operation
-from jobs.operations.params import only, text
+from jobs.operations.params import boolean, only, text
 from jobs.operations.power import refuse_unsettled
-from jobs.operations.snapshots.acts import back_on, revert_proved, snapshot_go_back
+from jobs.operations.snapshots.acts import back_on, revert_proved, snapshot_go_back, snapshot_take, unstick
 from jobs.operations.snapshots.checks import exists, idle, listed, refuse_unknown_snapshot
+from jobs.operations.snapshots.clock import clock_set
 
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
@@ -28,8 +31,11 @@ class SnapshotRevert(Operation):
     action = Action.REVERT
 
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        only(params, "snapshot")
-        return {"snapshot": text(params, "snapshot", longest=255)}
+        only(params, "snapshot", "safety")
+        return {
+            "snapshot": text(params, "snapshot", longest=255),
+            "safety": boolean(params, "safety", default=True),
+        }
 
     def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
         refuse_unsettled(target)
@@ -58,16 +64,46 @@ class SnapshotRevert(Operation):
                 ),
             ]
         )
-        context.note(was_running=state is PowerState.RUNNING)
+        is_steady = state in (PowerState.RUNNING, PowerState.SHUT_OFF)
+        context.note(
+            was_running=state is PowerState.RUNNING,
+            safety=f"before-revert-{context.token}" if context.params["safety"] and is_steady else "",
+        )
 
     def execute(self, context: JobContext) -> None:
-        seconds = snapshot_go_back(context, context.home(), context.params["snapshot"])
-        context.result(snapshot=context.params["snapshot"], seconds=round(seconds, 3))
+        host, name, safety = context.home(), context.params["snapshot"], context.job.journal["safety"]
+        if safety:
+            _safety_taken(context, host, safety)
+        seconds = snapshot_go_back(context, host, name)
+        context.result(snapshot=name, seconds=round(seconds, 3))
 
     def verify(self, context: JobContext) -> None:
-        revert_proved(context, context.home(), context.params["snapshot"])
+        host = context.home()
+        revert_proved(context, host, context.params["snapshot"])
+        safety = context.job.journal["safety"]
+        if safety:
+            Snapshot.objects.filter(vm=context.vm, name=safety).update(created_by=context.job.requested_by)
+        clock_set(context, host)
 
     def rollback(self, context: JobContext, error: BaseException) -> str:
+        if context.job.journal.get("was_running") and unstick(context, context.home()):
+            return f"{context.vm} had been left paused; it runs again."
         if back_on(context, context.home()):
             return f"{context.vm} had been left off; it was started again on its disks as they are."
         return ""
+
+
+def _safety_taken(context: JobContext, host: Host, name: str) -> None:
+    """What would be lost is kept: nothing is reverted that could not be saved before. Raises OperationFailed."""
+    try:
+        taken = snapshot_take(context, host, name, f"Before going back to “{context.params['snapshot']}”")
+    except (HostUnreachable, OperationTimeout):
+        raise
+    except HypervisorError as error:
+        raise OperationFailed(
+            "safety_failed",
+            f"{context.vm} is as it was: it could not be saved first ({error}). Going back without that is possible.",
+        ) from error
+    context.result(safety=name)
+    if taken.pause_seconds is not None:
+        context.result(safety_pause_seconds=round(taken.pause_seconds, 3))

@@ -55,10 +55,17 @@ class SnapshotForm(OperationForm):
 class RevertForm(OperationForm):
     """`snapshot.revert`."""
 
+    safety = forms.BooleanField(
+        label="Take a snapshot of the VM as it is now first, so that there is a way back from this", required=False
+    )
     understood = forms.BooleanField(label="What came after the snapshot may be lost")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["safety"].initial = True
+
     def params(self) -> dict[str, Any]:
-        return {}
+        return {"safety": self.cleaned_data["safety"]}
 
 
 class ConfirmForm(OperationForm):
