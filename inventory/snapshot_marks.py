@@ -26,7 +26,7 @@ def unmarked(description: str) -> str:
 def snapshot_baseline_set(snapshot: Snapshot) -> None:
     """Make a snapshot its VM's baseline, in place of any other."""
     Snapshot.objects.filter(vm=snapshot.vm, is_baseline=True).update(is_baseline=False)
-    Snapshot.objects.filter(pk=snapshot.pk).update(is_baseline=True)
+    Snapshot.objects.filter(pk=snapshot.pk).update(is_baseline=True, expires_at=None)
 
 
 def snapshot_forgotten(vm: VM, name: str) -> None:

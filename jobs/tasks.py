@@ -14,6 +14,7 @@ from inventory.syncing import host_sync
 from jobs import balancer, sweeper
 from jobs.baselines import take_due
 from jobs.engine import runner
+from jobs.expiring import delete_due
 from jobs.leftovers import remove_due
 from jobs.proving import prove_due
 
@@ -49,6 +50,12 @@ def balance_clusters() -> None:
 def take_baselines() -> None:
     """Have those baselines taken that are due."""
     take_due()
+
+
+@shared_task(name="jobs.delete_snapshots")
+def delete_snapshots() -> None:
+    """Have those snapshots deleted whose time is over."""
+    delete_due()
 
 
 @shared_task(name="jobs.remove_leftovers")

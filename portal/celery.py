@@ -21,6 +21,7 @@ app.conf.beat_schedule = {
     "sweep": {"task": "jobs.sweep", "schedule": 2.0, "options": {"expires": 10}},
     "prove-paths": {"task": "jobs.prove_paths", "schedule": 60.0, "options": {"expires": 50}},
     "take-baselines": {"task": "jobs.take_baselines", "schedule": 10.0, "options": {"expires": 10}},
+    "delete-snapshots": {"task": "jobs.delete_snapshots", "schedule": 60.0, "options": {"expires": 60}},
     "balance": {"task": "jobs.balance", "schedule": 300.0, "options": {"expires": 300}},
     "remove-leftovers": {"task": "jobs.remove_leftovers", "schedule": 300.0, "options": {"expires": 200}},
     "sync": {"task": "inventory.sync_all", "schedule": 10.0, "options": {"expires": 10}},

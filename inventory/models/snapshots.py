@@ -32,6 +32,9 @@ class Snapshot(models.Model):
     )
     saved_mib = models.PositiveIntegerField(null=True, blank=True, help_text="The VM's memory then.")
     taken_on = models.ForeignKey(Host, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    expires_at = models.DateTimeField(
+        null=True, blank=True, db_index=True, help_text="When it is deleted by itself; none: not at all."
+    )
     observed_at = models.DateTimeField()
     missing_since = models.DateTimeField(null=True, blank=True)
 

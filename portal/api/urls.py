@@ -49,6 +49,11 @@ urlpatterns = [
     path("", RootView.as_view(), name="root"),
     *_router.urls,
     path("vms/<slug:vm>/snapshots/", SnapshotView.as_view({"get": "list"}), name="vm-snapshots"),
+    path(
+        "vms/<slug:vm>/snapshots/<int:snapshot>/expiry/",
+        SnapshotView.as_view({"put": "expiry"}),
+        name="vm-snapshot-expiry",
+    ),
     path("vms/<slug:vm>/changes/", OutsideChangesView.as_view({"get": "list"}), name="vm-changes"),
     path(
         "vms/<slug:vm>/changes/acknowledge/",

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
@@ -25,10 +26,14 @@ RECENT = timedelta(hours=24)
 
 HAS_BASELINE = Exists(Snapshot.objects.filter(vm=OuterRef("pk"), is_baseline=True, missing_since=None))
 HAS_FOREIGN_NIC = Exists(NIC.objects.filter(vm=OuterRef("pk"), foreign_segment__isnull=False))
+#: A snapshot grows with what its VM writes; after three days somebody should say how long it is to stay.
+OLD_AFTER = timedelta(hours=72)
+_ENDLESS = Snapshot.objects.filter(vm=OuterRef("pk"), is_baseline=False, expires_at=None, missing_since=None)
 #: What can be the matter with a VM, as conditions on its row, by the names under which filters and counts know them.
 VM_FINDINGS = {
     "has_baseline": HAS_BASELINE,
     "has_foreign_nic": HAS_FOREIGN_NIC,
+    "has_old_snapshot": Exists(_ENDLESS.filter(created_at__lt=Now() - OLD_AFTER)),
     "has_outside_change": Exists(SeenChange.objects.alarming().filter(vm=OuterRef("pk"))),
     "has_other_definition": Exists(Definition.objects.filter(vm=OuterRef("pk"), differs=True)),
 }
@@ -118,6 +123,7 @@ def vm_counts(user: Actor) -> dict[str, int]:
             split=Count("pk", filter=Q(is_split=True) | Q(split_at__isnull=False)),
             foreign_nic=Count("pk", filter=Q(has_foreign_nic=True)),
             no_baseline=Count("pk", filter=Q(has_baseline=False) & seen),
+            old_snapshot=Count("pk", filter=Q(has_old_snapshot=True)),
             changed_outside=Count("pk", filter=Q(has_outside_change=True)),
             not_as_approved=Count("pk", filter=Q(has_other_definition=True)),
         )
@@ -138,6 +144,12 @@ def _vm_findings(counts: dict[str, int]) -> list[Finding]:
         ("foreign_nic", "bad", "is on a network of another segment", "are on networks of other segments"),
         ("missing", "warn", "is not seen on any host", "are not seen on any host"),
         ("no_baseline", "warn", "has no baseline to fall back to", "have no baseline to fall back to"),
+        (
+            "old_snapshot",
+            "warn",
+            "has a snapshot older than three days, with no end set",
+            "have snapshots older than three days, with no end set",
+        ),
     ]
     return [
         Finding(tone, _sentence(counts[name], one, many), f"{reverse('vm-list')}?finding={name}")

@@ -23,6 +23,7 @@ from portal.pages import (
     outside_changes,
     segments,
     sign_in,
+    snapshots,
     teams,
     vm_access,
     vm_console,
@@ -56,6 +57,9 @@ urlpatterns = [
     path("vms/<int:pk>/definition/", vm_definition.VMDefinition.as_view(), name="vm-definition"),
     path("vms/<int:pk>/definition/approve/", vm_definition.ApproveDefinition.as_view(), name="vm-definition-approve"),
     path("vms/<int:pk>/definition/restore/", vm_definition.RestoreDefinition.as_view(), name="vm-definition-restore"),
+    path(
+        "vms/<int:pk>/snapshots/<int:snapshot>/expiry/", snapshots.SnapshotExpiry.as_view(), name="vm-snapshot-expiry"
+    ),
     path("vms/<int:pk>/installed/", baselines.VMInstalled.as_view(), name="vm-installed"),
     path("vms/<int:pk>/migration/", migration_policies.VMMigrationPolicy.as_view(), name="vm-migration"),
     path("vms/<int:pk>/console/", vm_console.VMConsole.as_view(), name="vm-console"),

@@ -71,6 +71,7 @@ def addresses(estate: dict[str, Any]) -> list[str]:
         reverse("vm-snapshot", args=[vm]),
         reverse("vm-revert", args=[vm, later]),
         reverse("vm-snapshot-delete", args=[vm, later]),
+        reverse("vm-snapshot-expiry", args=[vm, later]),
         reverse("vm-patch", args=[vm]),
         reverse("vm-migrate", args=[vm]),
         reverse("vm-power", args=[vm, "force_off"]),

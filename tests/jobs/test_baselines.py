@@ -169,13 +169,13 @@ def test_what_failed_is_tried_again_later_and_says_why(estate: Estate, monkeypat
     def refuses(*_: Any) -> None:
         raise NotSupported("The disk vda is raw and holds no snapshot.")
 
-    monkeypatch.setattr(Snapshotting, "snapshot_create", refuses)
-    assert take_due() == 1
-    job = estate.run(Job.objects.get())
+    with monkeypatch.context() as patched:
+        patched.setattr(Snapshotting, "snapshot_create", refuses)
+        assert take_due() == 1
+        job = estate.run(Job.objects.get())
     assert job.state == State.FAILED
     assert "is tried again from" in why(estate)
     assert "The disk vda is raw and holds no snapshot." in why(estate)
-    monkeypatch.undo()
     Job.objects.update(finished_at=timezone.now() - timedelta(hours=1, minutes=1))
     assert take_due() == 1
 

@@ -68,8 +68,9 @@ def test_what_could_not_be_kept_is_not_lost(based: Estate, monkeypatch: pytest.M
     def refuses(*_: Any) -> None:
         raise SnapshotFailed("The pool is full.")
 
-    monkeypatch.setattr(Snapshotting, "snapshot_create", refuses)
-    job = based.do("snapshot.revert", snapshot="base")
+    with monkeypatch.context() as patched:
+        patched.setattr(Snapshotting, "snapshot_create", refuses)
+        job = based.do("snapshot.revert", snapshot="base")
     assert (job.state, job.error_code) == (State.FAILED, "safety_failed")
     assert "ledger is as it was: it could not be saved first (The pool is full.)" in job.error_message
     assert host(based).agent_read_file(uuid(based), "/root/later") == b"written afterwards"

@@ -48,6 +48,23 @@ def test_findings_are_those_of_what_is_seen(
         assert sentence.startswith(f"{shown} VM"), sentence
 
 
+def test_a_snapshot_that_nobody_put_an_end_to_is_a_finding_after_three_days(viewer: Client, estate: Estate) -> None:
+    now = timezone.now()
+    old, young = now - timedelta(hours=73), now - timedelta(hours=71)
+    VM.objects.get(pk=estate.vm.pk).snapshots.all().update(created_at=young)
+    make.snapshot(estate.vm, "ends", created_at=old, expires_at=now + timedelta(days=1))
+    make.snapshot(estate.vm, "lost", created_at=old, missing_since=now)
+    estate.vm.snapshots.filter(is_baseline=True).update(created_at=old)
+    make.snapshot(estate.foreign, "hidden", created_at=old)
+    assert found(viewer) == {}
+    forgotten = make.snapshot(estate.vm, "forgotten", created_at=old)
+    address = f"{reverse('vm-list')}?finding=old_snapshot"
+    assert found(viewer) == {"1 VM has a snapshot older than three days, with no end set.": address}
+    assert [vm.pk for vm in viewer.get(address).context["page_obj"]] == [estate.vm.pk]
+    forgotten.delete()
+    assert viewer.get(address).context["page_obj"].paginator.count == 0
+
+
 def test_failed_jobs_are_news_for_a_day(viewer: Client, estate: Estate) -> None:
     ben = make.user("ben")
     make.job(estate.vm, by=ben, state=State.FAILED, finished_at=timezone.now() - timedelta(hours=23))

@@ -44,6 +44,7 @@ def test_each_form_submits_its_operation(maintainer: Client, estate: Estate) -> 
                 "baseline": False,
                 "replace": False,
                 "longest_pause_seconds": None,
+                "keep_hours": None,
             },
         ),
         (

@@ -22,7 +22,7 @@ from jobs.operations.patch import apt
 from jobs.operations.patch.guest import Guest
 from jobs.operations.patch.health import ailments, differences
 from jobs.operations.power import refuse_unsettled
-from jobs.operations.snapshots import revert_proved, snapshot_go_back, snapshot_take
+from jobs.operations.snapshots import revert_proved, safety_noted, snapshot_go_back, snapshot_take
 from jobs.operations.waiting import wait_for
 
 #: Free space that an upgrade needs on the file system of /var, in MiB.
@@ -209,6 +209,7 @@ def _snapshot(context: JobContext, host: Host) -> None:
     taken = snapshot_take(context, host, context.job.journal["snapshot"], "Before a patch")
     context.result(snapshot_seconds=round(taken.seconds or 0.0, 3))
     vm_details_read(context.vm, context.on(host))
+    safety_noted(context, context.job.journal["snapshot"])
 
 
 def _apply(context: JobContext, host: Host, guest: Guest, plan: list[apt.Change]) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from django.utils import timezone
 
 from hypervisor.errors import SnapshotNotFound
 from hypervisor.types import Activity, PowerState, SnapshotInfo, StateReason
 from inventory.approved import job_brought
-from inventory.models import Host
+from inventory.models import Host, Snapshot
 from inventory.snapshot_marks import described
 from inventory.syncing import guest_read, vm_details_read
 from jobs.engine.context import Verdict
@@ -20,6 +23,8 @@ from jobs.operations.snapshots.pause import Standstill
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
 
+#: What a job took before it did something dangerous is kept for so long (days, not weeks: it costs more as it ages).
+SAFETY_KEPT_FOR = timedelta(days=7)
 #: Paused by a save, with no job left on the host: the trace of a daemon that died while it took a snapshot.
 STUCK_REASONS = frozenset({StateReason.SAVE, StateReason.SNAPSHOT})
 
@@ -61,6 +66,12 @@ def snapshot_take(context: JobContext, host: Host, name: str, description: str) 
         stood_still = "" if pause is None else f", the VM stood still for {pause:.2f} s of it"
         step.detail = f"{seconds:.2f} s{stood_still}"
         return Taken(taken, seconds, pause)
+
+
+def safety_noted(context: JobContext, name: str) -> None:
+    """Of a snapshot that a job took before something dangerous, once it was read: whose it is, how long it stays."""
+    facts = {"created_by": context.job.requested_by, "expires_at": timezone.now() + SAFETY_KEPT_FOR}
+    Snapshot.objects.filter(vm=context.vm, name=name).update(**facts)
 
 
 def snapshot_proved(context: JobContext, host: Host, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
@@ -12,6 +13,7 @@ from access.gate import Actor
 from hypervisor.names import snapshot_name_problem
 from hypervisor.types import PowerState
 from inventory.models import VM, Snapshot
+from inventory.services.snapshots import LONGEST_HOURS
 from inventory.snapshot_marks import snapshot_baseline_set
 from jobs.engine.context import Verdict
 from jobs.errors import InvalidRequest, NotAdmitted
@@ -34,7 +36,7 @@ class SnapshotCreate(Operation):
     action = Action.SNAPSHOT
 
     def clean(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        only(params, "name", "description", "baseline", "replace", "longest_pause_seconds")
+        only(params, "name", "description", "baseline", "replace", "longest_pause_seconds", "keep_hours")
         name = text(params, "name", default="", longest=100)
         problem = snapshot_name_problem(name) if name else ""
         if problem:
@@ -42,11 +44,15 @@ class SnapshotCreate(Operation):
         baseline, replace = boolean(params, "baseline", default=False), boolean(params, "replace", default=False)
         if replace and not baseline:
             raise InvalidRequest("Only a baseline is taken in place of another.", field="params.replace")
+        keep_hours = integer(params, "keep_hours", default=None, low=1, high=LONGEST_HOURS)
+        if keep_hours is not None and baseline:
+            raise InvalidRequest("A baseline is kept.", field="params.keep_hours")
         return {
             "name": name,
             "description": text(params, "description", default="", longest=500),
             "baseline": baseline,
             "replace": replace,
+            "keep_hours": keep_hours,
             "longest_pause_seconds": integer(params, "longest_pause_seconds", default=None, low=0, high=3600),
         }
 
@@ -107,7 +113,10 @@ class SnapshotCreate(Operation):
         row = Snapshot.objects.get(vm=context.vm, name=context.params["name"])
         pause = context.job.result.get("pause_seconds")
         measured = {"pause_ms": round(pause * 1000), "saved_mib": context.vm.memory_mib} if pause is not None else {}
-        Snapshot.objects.filter(pk=row.pk).update(created_by=context.job.requested_by, taken_on=host, **measured)
+        hours = context.params.get("keep_hours")
+        expires_at = timezone.now() + timedelta(hours=hours) if hours else None
+        facts = {"created_by": context.job.requested_by, "taken_on": host, "expires_at": expires_at}
+        Snapshot.objects.filter(pk=row.pk).update(**facts, **measured)
         if context.params["baseline"]:
             snapshot_baseline_set(row)
 

@@ -9,13 +9,20 @@ from access.actions import Action
 from access.gate import Actor
 from hypervisor.errors import HostUnreachable, HypervisorError, OperationTimeout
 from hypervisor.types import PowerState
-from inventory.models import VM, Host, Snapshot
+from inventory.models import VM, Host
 from jobs.engine.context import Verdict
 from jobs.errors import OperationFailed
 from jobs.operations.base import Operation
 from jobs.operations.params import boolean, only, text
 from jobs.operations.power import refuse_unsettled
-from jobs.operations.snapshots.acts import back_on, revert_proved, snapshot_go_back, snapshot_take, unstick
+from jobs.operations.snapshots.acts import (
+    back_on,
+    revert_proved,
+    safety_noted,
+    snapshot_go_back,
+    snapshot_take,
+    unstick,
+)
 from jobs.operations.snapshots.checks import exists, idle, listed, refuse_unknown_snapshot
 from jobs.operations.snapshots.clock import clock_set
 
@@ -82,7 +89,7 @@ class SnapshotRevert(Operation):
         revert_proved(context, host, context.params["snapshot"])
         safety = context.job.journal["safety"]
         if safety:
-            Snapshot.objects.filter(vm=context.vm, name=safety).update(created_by=context.job.requested_by)
+            safety_noted(context, safety)
         clock_set(context, host)
 
     def rollback(self, context: JobContext, error: BaseException) -> str:

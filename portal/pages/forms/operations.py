@@ -9,6 +9,7 @@ from django import forms
 from django.db.models import QuerySet
 
 from inventory.models import Host
+from inventory.services.snapshots import LONGEST_HOURS
 from portal.pages.forms.base import PortalForm
 
 
@@ -49,7 +50,14 @@ class SnapshotForm(OperationForm):
     longest_pause_seconds = forms.IntegerField(
         label="Refuse if it would stand still for longer than, in seconds", required=False, min_value=0, max_value=3600
     )
-    advanced = ("longest_pause_seconds",)
+    keep_hours = forms.IntegerField(
+        label="Delete it by itself in so many hours",
+        required=False,
+        min_value=1,
+        max_value=LONGEST_HOURS,
+        help_text="Left empty, it stays until somebody deletes it.",
+    )
+    advanced = ("longest_pause_seconds", "keep_hours")
 
 
 class RevertForm(OperationForm):

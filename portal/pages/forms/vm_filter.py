@@ -22,6 +22,7 @@ FINDINGS = {
     "not_as_approved": "Not defined as approved",
     "foreign_nic": "On a foreign network",
     "no_baseline": "No baseline",
+    "old_snapshot": "Old snapshots",
     "busy": "Being worked on",
 }
 _FINDING_FILTERS = {
@@ -31,6 +32,7 @@ _FINDING_FILTERS = {
     "not_as_approved": Q(has_other_definition=True),
     "foreign_nic": Q(has_foreign_nic=True),
     "no_baseline": Q(has_baseline=False, missing_since__isnull=True),
+    "old_snapshot": Q(has_old_snapshot=True),
 }
 #: What a column is sorted by; name and key follow, so that the order is always the same.
 SORTS = {
