@@ -2,7 +2,8 @@
 
 By hand is what an operator without a portal types: `xargs -P 2 virsh migrate --live --p2p ...` over the guests' names,
 as many at once as Slipway. Both arms are timed until the destination itself runs every guest; what Slipway does beyond
-that (the checks before, the record) is in its makespan all the same. From outside both, it is watched how many guests arrive at the destination at once.
+that (the checks before, the record) is in its makespan all the same. From outside both, it is watched how many guests
+arrive at the destination at once.
 """
 
 from __future__ import annotations

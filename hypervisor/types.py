@@ -91,7 +91,8 @@ class EventKind(StrEnum):
     OTHER = "other"
 
 
-#: The events of a guest that comes, goes, runs or stands still: libvirt's life-cycle events.
+#: The events of a guest that comes, goes, runs or stands still. libvirt's life cycle also has some of kind OTHER, as of
+#: a guest that is shutting down.
 LIFECYCLE = frozenset(
     {
         EventKind.DEFINED,

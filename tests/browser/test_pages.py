@@ -60,7 +60,6 @@ def estate(transactional_db: None) -> dict[str, Any]:
 def addresses(estate: dict[str, Any]) -> list[str]:
     """Every page that can be looked at."""
     vm, segment, team = estate["vm"].pk, estate["segment"].pk, estate["team"].pk
-    later = estate["vm"].snapshots.get(name="before-closing").pk
     return [
         reverse("dashboard"),
         reverse("vm-list"),
@@ -68,16 +67,11 @@ def addresses(estate: dict[str, Any]) -> list[str]:
         reverse("vm-detail", args=[vm]),
         reverse("vm-detail", args=[estate["stray"].pk]),
         reverse("vm-detail", args=[estate["busy"].pk]),
-        reverse("vm-snapshot", args=[vm]),
-        reverse("vm-revert", args=[vm, later]),
-        reverse("vm-snapshot-delete", args=[vm, later]),
-        reverse("vm-snapshot-expiry", args=[vm, later]),
         reverse("vm-patch", args=[vm]),
         reverse("vm-migrate", args=[vm]),
         reverse("vm-power", args=[vm, "force_off"]),
         reverse("vm-segment", args=[vm]),
         reverse("vm-migration", args=[vm]),
-        reverse("vm-installed", args=[estate["stray"].pk]),
         reverse("vm-access", args=[vm]),
         reverse("vm-ask", args=[vm]),
         reverse("vm-definition", args=[vm]),
@@ -106,7 +100,18 @@ def addresses(estate: dict[str, Any]) -> list[str]:
         reverse("my-access"),
         reverse("holds"),
         reverse("hold-place"),
+        *addresses_of_snapshots(estate),
         *addresses_of_work(estate),
+    ]
+
+
+def addresses_of_snapshots(estate: dict[str, Any]) -> list[str]:
+    """The pages about a VM's snapshots."""
+    vm, later = estate["vm"].pk, estate["vm"].snapshots.get(name="before-closing").pk
+    return [
+        reverse("vm-snapshot", args=[vm]),
+        reverse("vm-installed", args=[estate["stray"].pk]),
+        *(reverse(name, args=[vm, later]) for name in ("vm-revert", "vm-snapshot-delete", "vm-snapshot-expiry")),
     ]
 
 

@@ -6,7 +6,6 @@ import threading
 import uuid as uuids
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree.ElementTree import SubElement
 from xml.sax.saxutils import escape
@@ -23,7 +22,8 @@ from hypervisor.errors import (
 )
 from hypervisor.protocol import Hypervisor
 from hypervisor.types import NIC, Activity, MigrationSpec, PowerState, StateReason
-from tests.hypervisor.contract_base import ContractBase, Estate, Feature, Recorder, eventually, needs, state_or_none
+from tests.hypervisor.contract_base import Estate, Feature, Recorder, eventually, needs, state_or_none
+from tests.hypervisor.contract_watching import WatchingContract
 
 #: Text that is dangerous to XML, to a shell, to a format string, or to a path.
 HOSTILE = "<b>&amp; ' ; $(id) `id` | %s {0} ü"
@@ -76,7 +76,7 @@ def domain_xml(name: str, uuid: str, *, title: str = "", description: str = "") 
     )
 
 
-class BasicsContract(ContractBase):
+class BasicsContract(WatchingContract):
     """Everything but snapshots, migration and the agent."""
 
     def test_a_host_says_who_it_is(self, estate: Estate, first: Hypervisor, second: Hypervisor) -> None:
@@ -314,59 +314,6 @@ class BasicsContract(ContractBase):
         finally:
             first.undefine(other)
         assert lines_of(first.guest_definition(estate.guest).xml) == lines_of(before.xml)
-
-    # Events
-
-    def test_a_watcher_hears_of_power(self, estate: Estate, first: Hypervisor) -> None:
-        watcher = Recorder(first)
-        began = datetime.now(UTC)
-        first.force_off(estate.guest)
-        first.start(estate.guest)
-        eventually(estate, lambda: "started" in watcher.kinds(estate.guest), "a STARTED event")
-        heard = watcher.of(estate.guest)
-        assert heard.index(("stopped", "destroyed")) < heard.index(("started", "booted"))
-        event = next(event for event in watcher.events if event.uuid == estate.guest)
-        assert event.name == first.guest_state(estate.guest).name
-        assert event.at.utcoffset() == timedelta(0)
-        assert abs(event.at - began) < timedelta(seconds=estate.patience_seconds)
-        watcher.subscription.stop()
-
-    def test_a_watcher_that_stopped_hears_nothing_more(self, estate: Estate, first: Hypervisor) -> None:
-        stopped, listening = Recorder(first), Recorder(first)
-        stopped.subscription.stop()
-        stopped.subscription.stop()
-        first.force_off(estate.guest)
-        eventually(estate, lambda: "stopped" in listening.kinds(estate.guest), "a STOPPED event")
-        assert stopped.events == []
-        listening.subscription.stop()
-
-    def test_a_watcher_may_ask_for_the_life_cycle_only(self, estate: Estate, first: Hypervisor) -> None:
-        everything, life_cycle = Recorder(first), Recorder(first, lifecycle_only=True)
-        first.mark_operation(estate.guest, "a-job")
-        first.force_off(estate.guest)
-        for watcher in (everything, life_cycle):
-            eventually(estate, lambda watcher=watcher: "stopped" in watcher.kinds(estate.guest), "a STOPPED event")
-            watcher.subscription.stop()
-        assert set(life_cycle.kinds(estate.guest)) == {"stopped"}
-        if not estate.first_uri.startswith("test:"):  # libvirt's test driver tells of no change of metadata
-            assert "metadata_changed" in everything.kinds(estate.guest)
-
-    def test_a_watcher_may_stop_itself_and_may_fail(self, estate: Estate, first: Hypervisor) -> None:
-        heard: list[str] = []
-
-        def hear_one_and_stop(event: Any) -> None:
-            heard.append(event.kind)
-            subscription.stop()
-            raise ValueError("a watcher's own mistake")
-
-        subscription = first.watch(hear_one_and_stop, lambda _reason: None)
-        other = Recorder(first)
-        first.force_off(estate.guest)
-        first.start(estate.guest)
-        eventually(estate, lambda: "started" in other.kinds(estate.guest), "a STARTED event")
-        eventually(estate, lambda: heard, "an event of the first watcher's: each has a thread of its own")
-        assert len(heard) == 1
-        other.subscription.stop()
 
     # The connection
 

@@ -4,7 +4,6 @@ somebody who tries to get more done by them than they might do themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,14 +18,12 @@ from hypervisor.simulated_driver.observing import Observing
 from inventory.models import VM, Host
 from jobs import sweeper
 from jobs.approvals import approval_rules_set, job_approve
-from jobs.engine.context import JobContext
 from jobs.errors import NotAdmitted
 from jobs.models import Job
 from jobs.operations.hosts import parts as parts_module
 from jobs.operations.hosts.pace import MOST_AT_ONCE
-from jobs.operations.migrate.operation import Migrate
 from jobs.services import job_cancel, job_submit
-from jobs.states import VERIFYING, State
+from jobs.states import State
 from tests import factories as make
 from tests.jobs.conftest import Fleet
 from tests.jobs.crew import make_due, work
@@ -130,67 +127,6 @@ def test_the_cap_of_all_is_counted_again_when_a_slot_is_taken(fleet: Fleet, monk
     monkeypatch.setattr(parts_module, "all_under_way", first_sees_nothing)
     fleet.estate.run(job)
     assert (job.state, job.parts.count()) == (State.WAITING, 0)
-
-
-# A VM that has arrived makes place for the next while it is verified
-
-
-def verifying(monkeypatch: pytest.MonkeyPatch, look: Callable[[Job], None]) -> None:
-    """Have somebody look at every migration while it is verified."""
-    verify = Migrate.verify
-
-    def looked_at(operation: Migrate, context: JobContext) -> None:
-        look(context.job)
-        verify(operation, context)
-
-    monkeypatch.setattr(Migrate, "verify", looked_at)
-
-
-def test_one_that_is_verified_keeps_no_place(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, int]] = []
-
-    def look(part: Job) -> None:
-        parent = Job.objects.get(pk=part.parent_id)
-        woken = parent.state
-        fleet.estate.run(parent)
-        working = Job.objects.working().filter(operation="vm.migrate")
-        seen.append((woken, working.count()))
-        assert part.pk not in working.values_list("pk", flat=True)
-
-    verifying(monkeypatch, look)
-    job = work(fleet.drain(at_once=1))
-    assert (job.state, fleet.running_on()["left"]) == (State.SUCCEEDED, []), job.error_message
-    assert len(seen) == 5
-    # The first is verified while the second is under way already, and so on; beside the last there is none left.
-    assert seen == [(State.QUEUED, 1)] * 4 + [(State.QUEUED, 0)]
-
-
-def test_news_while_the_parent_looks_is_not_missed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part that arrives between the parent's look at it and its waiting: the parent looks again at once."""
-    job = fleet.drain(at_once=1)
-    fleet.estate.run(job)
-    Job.objects.filter(pk=job.pk).update(state=State.QUEUED)
-    look = parts_module.Parts.wait_if_unfinished
-
-    def arrives_meanwhile(parts: parts_module.Parts) -> None:
-        parts.context.job.parts.update(state=State.RUNNING, phase=VERIFYING, heartbeat_at=timezone.now())
-        look(parts)
-
-    monkeypatch.setattr(parts_module.Parts, "wait_if_unfinished", arrives_meanwhile)
-    fleet.estate.run(Job.objects.get(pk=job.pk))
-    job.refresh_from_db()
-    assert job.state == State.QUEUED
-    monkeypatch.setattr(parts_module.Parts, "wait_if_unfinished", look)
-    fleet.estate.run(job)
-    job.refresh_from_db()
-    assert (job.state, job.parts.count()) == (State.WAITING, 2)
-
-
-def test_one_that_is_verified_and_lost_its_worker_has_its_place_again(fleet: Fleet) -> None:
-    job = fleet.drain(at_once=1)
-    fleet.estate.run(job)
-    job.parts.update(state=State.LOST, phase=VERIFYING)
-    assert Job.objects.working().filter(operation="vm.migrate").count() == 1
 
 
 # A moment's trouble costs nobody its run
