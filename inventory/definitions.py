@@ -16,6 +16,11 @@ from inventory.changes import Kind, change_noted, difference
 from inventory.models import NIC, VM, SegmentNetwork, Snapshot
 from inventory.snapshot_marks import unmarked
 
+#: What Slipway and people say about a snapshot, as long as they have said nothing.
+_UNSAID: dict[str, Any] = {
+    "created_by": None, "pause_ms": None, "saved_mib": None, "taken_on": None, "expires_at": None,
+}  # fmt: skip
+
 
 @transaction.atomic
 def definition_observed(vm: VM, definition: GuestDefinition, asked_at: datetime) -> None:
@@ -72,13 +77,20 @@ def snapshots_observed(
     """Take in a VM's snapshots. One that is no longer listed is marked missing, not dropped: a job may bring it
     back. What came and went since the reading before is noted as changes; at the first reading all of it is merely
     found.
+
+    Another one under the name of one that was there has nothing of what was said about that. Under the name of the
+    baseline it does not become what the VM is to fall back to: the baseline is missing.
     """
     vm = VM.objects.select_for_update(of=("self",)).get(pk=vm.pk)
     if vm.definition_observed_at is not None and vm.definition_observed_at > asked_at:
         return
-    known = set(vm.snapshots.filter(missing_since=None).values_list("name", flat=True))
+    rows = {row.name: row for row in vm.snapshots.all()}
+    known = {name for name, row in rows.items() if row.missing_since is None}
+    snapshots = [info for info in snapshots if not _poses_as_baseline(rows.get(info.name), info)]
     for info in snapshots:
-        facts = {
+        row = rows.get(info.name)
+        is_another = row is not None and row.created_at != info.created_at
+        facts = (_UNSAID if is_another else {}) | {
             "description": unmarked(info.description),
             "created_at": info.created_at,
             "state": info.state.value,
@@ -99,6 +111,11 @@ def snapshots_observed(
             change_noted(vm, Kind.SNAPSHOT_TAKEN, asked_at, host=vm.host, after={"snapshot": name})
         for name in lost:
             change_noted(vm, Kind.SNAPSHOT_GONE, asked_at, host=vm.host, before={"snapshot": name})
+
+
+def _poses_as_baseline(row: Snapshot | None, info: SnapshotInfo) -> bool:
+    """Whether a snapshot has the name of the baseline and is another one: the time at which a host took one stays."""
+    return row is not None and row.is_baseline and row.created_at != info.created_at
 
 
 def nic_findings_refresh(vm_ids: Iterable[int] | None = None) -> None:

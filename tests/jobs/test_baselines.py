@@ -285,3 +285,29 @@ def test_a_host_that_slipway_saves_on_already_is_left_until_that_is_done(estate:
     estate.submit("snapshot.create", name="somebody-elses")
     assert baselines.AT_ONCE_ON_A_HOST == 1
     assert take_due() == 0
+
+
+# Another one under its name
+
+
+def test_another_snapshot_under_its_name_is_not_what_to_fall_back_to(estate: Estate) -> None:
+    """Somebody takes the baseline away on the host and puts what the VM is now in its place."""
+    host, uuid = connect(estate.hosts[0].uri), str(estate.vm.uuid)
+    first = taken(estate)
+    host.snapshot_delete(uuid, first.name)
+    host.snapshot_create(uuid, first.name, "As it is now")
+    estate.sync()
+    first.refresh_from_db()
+    assert (first.is_baseline, first.missing_since is None, first.description) == (
+        True, False, "Taken by itself, to fall back to",
+    )  # fmt: skip
+    assert why(estate).startswith("Its host has lost its baseline")
+
+
+def test_one_person_does_not_take_another_under_the_name_of_the_lost_one(estate: Estate) -> None:
+    first = taken(estate)
+    connect(estate.hosts[0].uri).snapshot_delete(str(estate.vm.uuid), first.name)
+    estate.sync()
+    with pytest.raises(NotAdmitted) as refused:
+        estate.submit("snapshot.create", name=first.name)
+    assert refused.value.code == "snapshot_exists"

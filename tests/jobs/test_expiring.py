@@ -151,3 +151,13 @@ def test_who_may_delete_it_says_how_long_it_stays(estate: Estate) -> None:
             snapshot_set_expiry(actor=estate.user, snapshot=snapshot, hours=wrong)
         with pytest.raises(InvalidRequest):
             estate.submit("snapshot.create", keep_hours=wrong)
+
+
+def test_another_one_under_the_same_name_has_nothing_of_what_was_said_about_the_first(estate: Estate) -> None:
+    host, uuid = connect(estate.hosts[0].uri), str(estate.vm.uuid)
+    assert estate.do("snapshot.create", name="one", keep_hours=1).state == State.SUCCEEDED
+    host.snapshot_delete(uuid, "one")
+    host.snapshot_create(uuid, "one", "")
+    estate.sync()
+    row = Snapshot.objects.get()
+    assert (row.expires_at, row.created_by, row.pause_ms, row.missing_since) == (None, None, None, None)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Q
 from django.utils import timezone
 
 from access.actions import Action
@@ -69,7 +70,8 @@ class SnapshotCreate(Operation):
         _refuse_second_baseline(target, params)
         prefix = "baseline" if params["baseline"] else "snapshot"
         params["name"] = params["name"] or f"{prefix}-{timezone.now():%Y%m%d-%H%M%S}"
-        if target.snapshots.filter(name=params["name"], missing_since=None).exists():
+        there = Q(missing_since=None) | Q(is_baseline=True)  # nothing else gets the name of a baseline that was lost
+        if target.snapshots.filter(there, name=params["name"]).exists():
             raise NotAdmitted("snapshot_exists", f"{target} has a snapshot “{params['name']}” already.")
 
     def precheck(self, context: JobContext) -> None:
