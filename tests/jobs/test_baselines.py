@@ -311,3 +311,22 @@ def test_one_person_does_not_take_another_under_the_name_of_the_lost_one(estate:
     with pytest.raises(NotAdmitted) as refused:
         estate.submit("snapshot.create", name=first.name)
     assert refused.value.code == "snapshot_exists"
+
+
+# While a request is taken in
+
+
+def test_one_that_another_job_has_made_meanwhile_is_not_replaced(estate: Estate) -> None:
+    """It ended after this one was admitted, and before this one had the VM to itself."""
+    job = estate.submit("snapshot.create", name="second", baseline=True)
+    make.snapshot(estate.vm, name="first", baseline=True)
+    assert (estate.run(job).state, job.error_code) == (State.FAILED, "baseline_exists")
+    assert Snapshot.objects.get().name == "first"
+
+
+def test_one_that_has_become_the_baseline_meanwhile_is_not_deleted(estate: Estate) -> None:
+    assert estate.do("snapshot.create", name="first").state == State.SUCCEEDED
+    job = estate.submit("snapshot.delete", snapshot="first")
+    Snapshot.objects.update(is_baseline=True)
+    assert (estate.run(job).state, job.error_code) == (State.FAILED, "baseline_protected")
+    assert [one.name for one in connect(estate.hosts[0].uri).list_snapshots(str(estate.vm.uuid))] == ["first"]

@@ -161,3 +161,13 @@ def test_another_one_under_the_same_name_has_nothing_of_what_was_said_about_the_
     estate.sync()
     row = Snapshot.objects.get()
     assert (row.expires_at, row.created_by, row.pause_ms, row.missing_since) == (None, None, None, None)
+
+
+def test_what_somebody_keeps_while_the_job_waits_for_a_worker_stays(estate: Estate) -> None:
+    assert estate.do("snapshot.create", name="one", keep_hours=1).state == State.SUCCEEDED
+    is_over("one")
+    assert delete_due() == 1
+    snapshot_set_expiry(actor=estate.user, snapshot=Snapshot.objects.get(), hours=None)
+    job = estate.run(Job.objects.get(state=State.QUEUED))
+    assert (job.state, job.error_code) == (State.FAILED, "snapshot_kept")
+    assert listed(estate) == {"one"}

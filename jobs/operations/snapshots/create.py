@@ -92,6 +92,7 @@ class SnapshotCreate(Operation):
                     "snapshot_exists",
                     f"{context.vm} has a snapshot “{context.params['name']}” already.",
                 ),
+                _sole_baseline(context),
                 _pause(context, forecast),
             ]
         )
@@ -129,18 +130,29 @@ class SnapshotCreate(Operation):
 
 
 def _refuse_second_baseline(vm: VM, params: Mapping[str, Any]) -> None:
-    """One that the host does not list any more is still what the VM was to fall back to. Raises NotAdmitted."""
-    if not params["baseline"]:
-        return
-    present = vm.baseline
-    if present is None and params["replace"]:
+    """Raises NotAdmitted."""
+    if params["baseline"] and params["replace"] and vm.baseline is None:
         raise NotAdmitted("no_baseline", f"{vm} has no baseline to replace.")
-    if present is not None and not params["replace"]:
-        gone = "" if present.missing_since is None else ", which its host does not list any more"
-        raise NotAdmitted(
-            "baseline_exists",
-            f"{vm} has a baseline already, “{present.name}”{gone}. Replace it, which a second person must approve.",
-        )
+    why = _second_baseline(vm, params)
+    if why:
+        raise NotAdmitted("baseline_exists", why)
+
+
+def _second_baseline(vm: VM, params: Mapping[str, Any]) -> str:
+    """Why it cannot become the baseline; "" if it can. One that the host does not list any more is still what the VM
+    was to fall back to.
+    """
+    present = vm.baseline if params["baseline"] and not params["replace"] else None
+    if present is None:
+        return ""
+    gone = "" if present.missing_since is None else ", which its host does not list any more"
+    return f"{vm} has a baseline already, “{present.name}”{gone}. Replace it, which a second person must approve."
+
+
+def _sole_baseline(context: JobContext) -> Verdict:
+    """Asked again now that the VM is this job's: another one may have ended while this one was admitted."""
+    why = _second_baseline(context.vm, context.params)
+    return Verdict("sole_baseline", "See that no other is the baseline", not why, "baseline_exists", why)
 
 
 def _pause(context: JobContext, forecast: Forecast | None) -> Verdict:

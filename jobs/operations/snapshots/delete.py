@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from django.utils import timezone
+
 from access.actions import Action
 from access.gate import Actor
 from inventory.models import VM
 from inventory.snapshot_marks import snapshot_forgotten
 from inventory.syncing import vm_details_read
+from jobs.engine.context import Verdict
 from jobs.errors import NotAdmitted, OperationFailed
 from jobs.operations.base import Operation
 from jobs.operations.params import only, text
@@ -35,12 +38,14 @@ class SnapshotDelete(Operation):
     def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
         refuse_unsettled(target)
         if refuse_unknown_snapshot(target, params["snapshot"]).is_baseline:
-            raise NotAdmitted("baseline_protected", f"“{params['snapshot']}” is the baseline of {target}; it is kept.")
+            raise NotAdmitted("baseline_protected", _kept(target, params["snapshot"]))
 
     def precheck(self, context: JobContext) -> None:
         connection = context.on(context.home())
         info = listed(connection.list_snapshots(context.uuid), context.params["snapshot"])
-        context.verdicts([exists(context, info), idle(context.vm, connection.activity(context.uuid))])
+        context.verdicts(
+            [exists(context, info), idle(context.vm, connection.activity(context.uuid)), *_still_to_go(context)]
+        )
 
     def execute(self, context: JobContext) -> None:
         snapshot_remove(context, context.home(), context.params["snapshot"])
@@ -52,3 +57,24 @@ class SnapshotDelete(Operation):
                 raise OperationFailed("snapshot_still_there", f"The host still lists “{name}”.")
             snapshot_forgotten(context.vm, name)
             vm_details_read(context.vm, context.on(host))
+
+
+def _still_to_go(context: JobContext) -> list[Verdict]:
+    """Asked again now that the VM is this job's: what was said of the snapshot while it was admitted or waited holds.
+    Nobody but its end asks for what Slipway deletes by itself.
+    """
+    vm, name, now = context.vm, context.params["snapshot"], timezone.now()
+    row = vm.snapshots.filter(name=name).first()
+    is_baseline = row is not None and row.is_baseline
+    found = [
+        Verdict("no_baseline", "See that it is no baseline", not is_baseline, "baseline_protected", _kept(vm, name))
+    ]
+    if context.job.requested_by is None:
+        is_over = row is not None and row.expires_at is not None and row.expires_at <= now
+        why = f"Somebody has said meanwhile that “{name}” stays."
+        found.append(Verdict("is_over", "See that its time is over", is_over, "snapshot_kept", why))
+    return found
+
+
+def _kept(vm: VM, name: str) -> str:
+    return f"“{name}” is the baseline of {vm}; it is kept."
