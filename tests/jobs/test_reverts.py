@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hypervisor.connect import connect
-from hypervisor.errors import AgentRefused, HypervisorError, SnapshotFailed
+from hypervisor.errors import AgentRefused, HostUnreachable, HypervisorError, SnapshotFailed
 from hypervisor.protocol import Hypervisor
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver import faults
@@ -18,7 +18,7 @@ from hypervisor.simulated_driver.snapshotting import Snapshotting
 from hypervisor.types import PowerState, StateReason
 from inventory.models import Snapshot
 from jobs.models import Job
-from jobs.operations.snapshots import clock
+from jobs.operations.snapshots import clock, revert
 from jobs.states import State
 from tests.jobs.conftest import Estate
 
@@ -106,6 +106,34 @@ def test_one_that_is_neither_running_nor_off_is_brought_back_without(based: Esta
     assert job.state == State.SUCCEEDED, job.error_message
     assert "safety" not in job.result
     assert host(based).guest_state(uuid(based)).state is PowerState.RUNNING
+
+
+def test_what_was_kept_goes_after_a_week_also_when_going_back_failed(
+    based: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: Any) -> None:
+        raise SnapshotFailed("The image is damaged.")
+
+    monkeypatch.setattr(Snapshotting, "snapshot_revert", refuses)
+    job = based.do("snapshot.revert", snapshot="base")
+    assert job.state == State.FAILED
+    safety = Snapshot.objects.get(name=job.result["safety"])
+    assert safety.expires_at is not None
+    assert safety.created_by == based.user
+
+
+def test_what_is_there_after_going_back_is_not_kept_as_what_was_there_before(
+    based: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker died right after going back, and somebody has deleted the snapshot that was kept."""
+    with monkeypatch.context() as dies:
+        dies.setattr(revert, "revert_proved", lambda *_: (_ for _ in ()).throw(HostUnreachable("gone")))
+        job = based.do("snapshot.revert", snapshot="base")
+    assert job.state == State.LOST
+    host(based).snapshot_delete(uuid(based), job.result["safety"])
+    Job.objects.update(state=State.QUEUED)
+    assert based.run(job).state == State.SUCCEEDED, job.error_message
+    assert [one.name for one in host(based).list_snapshots(uuid(based))] == ["base"]
 
 
 # What time it is

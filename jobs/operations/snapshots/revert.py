@@ -10,6 +10,7 @@ from access.gate import Actor
 from hypervisor.errors import HostUnreachable, HypervisorError, OperationTimeout
 from hypervisor.types import PowerState
 from inventory.models import VM, Host
+from inventory.syncing import vm_details_read
 from jobs.engine.context import Verdict
 from jobs.errors import OperationFailed
 from jobs.operations.base import Operation
@@ -79,7 +80,7 @@ class SnapshotRevert(Operation):
 
     def execute(self, context: JobContext) -> None:
         host, name, safety = context.home(), context.params["snapshot"], context.job.journal["safety"]
-        if safety:
+        if safety and not context.job.journal.get("reverting"):  # from there on it would keep what was gone back to
             _safety_taken(context, host, safety)
         seconds = snapshot_go_back(context, host, name)
         context.result(snapshot=name, seconds=round(seconds, 3))
@@ -101,7 +102,9 @@ class SnapshotRevert(Operation):
 
 
 def _safety_taken(context: JobContext, host: Host, name: str) -> None:
-    """What would be lost is kept: nothing is reverted that could not be saved before. Raises OperationFailed."""
+    """What would be lost is kept: nothing is reverted that could not be saved before. It is noted at once how long it
+    stays: going back may fail. Raises OperationFailed.
+    """
     try:
         taken = snapshot_take(context, host, name, f"Before going back to “{context.params['snapshot']}”")
     except (HostUnreachable, OperationTimeout):
@@ -112,5 +115,7 @@ def _safety_taken(context: JobContext, host: Host, name: str) -> None:
             f"{context.vm} is as it was: it could not be saved first ({error}). Going back without that is possible.",
         ) from error
     context.result(safety=name)
+    vm_details_read(context.vm, context.on(host))
+    safety_noted(context, name)
     if taken.pause_seconds is not None:
         context.result(safety_pause_seconds=round(taken.pause_seconds, 3))
