@@ -136,6 +136,22 @@ def test_what_is_there_after_going_back_is_not_kept_as_what_was_there_before(
     assert [one.name for one in host(based).list_snapshots(uuid(based))] == ["base"]
 
 
+def test_it_does_not_go_back_twice_though_the_guest_was_started_anew_meanwhile(
+    based: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as dies:
+        dies.setattr(revert, "clock_set", lambda *_: (_ for _ in ()).throw(HostUnreachable("gone")))
+        job = based.do("snapshot.revert", snapshot="base")
+    assert job.state == State.LOST
+    host(based).force_off(uuid(based))
+    host(based).start(uuid(based))
+    calls: list[Any] = []
+    monkeypatch.setattr(Snapshotting, "snapshot_revert", lambda *given: calls.append(given))
+    Job.objects.update(state=State.QUEUED)
+    assert based.run(job).state == State.SUCCEEDED, job.error_message
+    assert not calls
+
+
 # What time it is
 
 

@@ -79,10 +79,13 @@ class SnapshotRevert(Operation):
         )
 
     def execute(self, context: JobContext) -> None:
+        if context.job.journal.get("reverted"):
+            return  # by an earlier attempt; its guest may have been started anew since
         host, name, safety = context.home(), context.params["snapshot"], context.job.journal["safety"]
         if safety and not context.job.journal.get("reverting"):  # from there on it would keep what was gone back to
             _safety_taken(context, host, safety)
         seconds = snapshot_go_back(context, host, name)
+        context.note(reverted=True)
         context.result(snapshot=name, seconds=round(seconds, 3))
 
     def verify(self, context: JobContext) -> None:
