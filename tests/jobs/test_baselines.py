@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as some
@@ -145,7 +147,7 @@ def test_what_speaks_against_it_is_said(estate: Estate, change: Any, said: str) 
 
 def test_a_vm_that_is_worked_on_gets_it_afterwards(estate: Estate) -> None:
     job = estate.submit("vm.migrate")
-    assert take_due() == 0
+    assert why(estate) == "Another job works on it."
     estate.run(job)
     taken(estate)
 
@@ -163,6 +165,32 @@ def test_one_after_the_other_on_each_host(estate: Estate) -> None:
         for job in Job.objects.filter(state=State.QUEUED):
             assert estate.run(job).state == State.SUCCEEDED
     assert Snapshot.objects.filter(is_baseline=True).count() == 5
+
+
+def test_of_two_looks_at_the_same_moment_the_second_sees_what_the_first_has_submitted(
+    estate: Estate,
+) -> None:
+    simulated.create_guest("left", "web-1", memory_mib=256)
+    estate.sync()
+    VM.objects.update(segment=estate.segment)
+    at_once = baselines._promising(timezone.now())
+    assert len(at_once) == 2
+    assert take_due() == 1
+    assert not any(baselines._submitted(vm, host, timezone.now()) for vm, host in at_once)
+    assert Job.objects.count() == 1
+
+
+def test_a_look_asks_no_more_however_many_wait_for_another_moment(estate: Estate) -> None:
+    policy(estate, longest=1)
+    asked = []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as queries:
+            assert take_due() == 0
+        asked.append(len(queries))
+        for _ in range(5):
+            waits = make.vm(segment=estate.segment, host=estate.hosts[0], memory_mib=65536, power_state="running")
+            make.snapshot(waits, pause_ms=60_000, saved_mib=65536)
+    assert asked[0] == asked[1]
 
 
 def test_what_failed_is_tried_again_later_and_says_why(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Self
 
+from django.db.models import QuerySet
+
 from hypervisor.protocol import Hypervisor, Subscription
 from hypervisor.types import EventKind, GuestEvent
 from inventory.models import VM, Snapshot
@@ -40,6 +42,10 @@ class Forecast:
         return f"about {self.seconds:.1f} s" if self.seconds < 10 else f"about {self.seconds:.0f} s"
 
 
+#: A VM that is off does not stand still.
+NO_PAUSE = Forecast(0.0, "its being off")
+
+
 def foretold(memory_mib: int, own: Measured | None, others: Iterable[Measured]) -> Forecast:
     """From a VM's own last save, else from the last ones on its host, else from an assumption. Pure."""
     if own is not None and own.memory_mib:
@@ -52,15 +58,25 @@ def foretold(memory_mib: int, own: Measured | None, others: Iterable[Measured]) 
 
 def pause_foretold(vm: VM) -> Forecast:
     """How long a VM would stand still if it was saved now; no time at all while it is off, as last observed."""
-    return pause_of_running(vm) if vm.is_running else Forecast(0.0, "its being off")
+    return pause_of_running(vm) if vm.is_running else NO_PAUSE
 
 
 def pause_of_running(vm: VM) -> Forecast:
     """The same for one that runs, whatever was observed."""
-    saves = Snapshot.objects.filter(pause_ms__isnull=False).order_by("-created_at")
-    own = saves.filter(vm=vm).first()
-    others = saves.filter(taken_on=vm.host_id)[:SAVES_LOOKED_AT] if own is None and vm.host_id else []
-    return foretold(vm.memory_mib, _measured(own) if own else None, map(_measured, others))
+    own = _saves().filter(vm=vm).first()
+    others = saves_on(vm.host_id) if own is None and vm.host_id else []
+    return foretold(vm.memory_mib, _measured(own) if own else None, others)
+
+
+def last_saves(vms: QuerySet[VM]) -> dict[int, Measured]:
+    """VM -> its own last save, of those that have one."""
+    saves = _saves().filter(vm__in=vms.order_by().values("pk")).reverse()
+    return {row.vm_id: _measured(row) for row in saves}
+
+
+def saves_on(host: int) -> list[Measured]:
+    """The last ones on a host."""
+    return [_measured(row) for row in _saves().filter(taken_on=host)[:SAVES_LOOKED_AT]]
 
 
 class Standstill:
@@ -97,6 +113,11 @@ class Standstill:
         elif event.kind is EventKind.RESUMED and self._stopped is not None:
             self._seconds = event.monotonic - self._stopped
             self._heard.set()
+
+
+def _saves() -> QuerySet[Snapshot]:
+    """The last one first."""
+    return Snapshot.objects.filter(pause_ms__isnull=False).order_by("-created_at")
 
 
 def _measured(row: Snapshot) -> Measured:
