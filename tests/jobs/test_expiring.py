@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access.errors import NotAllowed, NotVisible
@@ -120,6 +122,18 @@ def test_nothing_goes_by_itself_where_deleting_needs_a_second_person(estate: Est
     assert delete_due() == 0
     approval_rules_set(actor=SYSTEM, segment=estate.segment, operations=[])
     assert delete_due() == 1
+
+
+def test_a_look_asks_no_more_however_many_stay_where_a_second_person_is_needed(estate: Estate) -> None:
+    approval_rules_set(actor=SYSTEM, segment=estate.segment, operations=["snapshot.delete"])
+    asked = []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as queries:
+            assert delete_due() == 0
+        asked.append(len(queries))
+        for _ in range(5):
+            make.snapshot(make.vm(segment=estate.segment), expires_at=timezone.now() - timedelta(hours=1))
+    assert asked[0] == asked[1]
 
 
 def test_what_could_not_be_deleted_is_tried_again_later(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
