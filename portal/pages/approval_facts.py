@@ -32,6 +32,11 @@ def touched(job: Job, user: Any) -> list[tuple[str, str]]:
     snapshot = vm.snapshots.filter(name=job.params.get("snapshot"), missing_since=None).first()
     if snapshot is not None and job.operation == "snapshot.revert":
         facts.append(("Will be lost", _lost(snapshot)))
+        if not job.params.get("safety", True):
+            facts.append(("Kept before", "nothing: there is no way back from this"))
+    present = vm.baseline if job.params.get("replace") else None
+    if present is not None:
+        facts.append(("Baseline no more", f"{present.name}, of {present.created_at:%Y-%m-%d %H:%M} UTC"))
     return facts
 
 

@@ -27,6 +27,9 @@ _PARAMS = {
     "name": "Snapshot",
     "description": "What for",
     "baseline": "Baseline",
+    "replace": "In place of the present one",
+    "keep_hours": "Deleted by itself after",
+    "longest_pause_seconds": "Stands still at most",
     "snapshot": "Snapshot",
     "timeout_seconds": "Waits at most",
     "probation_seconds": "Probation",
@@ -104,7 +107,10 @@ def step_groups(steps: Sequence[Step]) -> list[StepGroup]:
 
 def asked_for(job: Job) -> list[tuple[str, str]]:
     """(name, value) of the parameters that say something; a default that means nothing is left out."""
-    units = {"bandwidth_mib": " MiB/s", "max_downtime_ms": " ms", "timeout_seconds": " s", "probation_seconds": " s"}
+    units = {
+        "bandwidth_mib": " MiB/s", "max_downtime_ms": " ms", "timeout_seconds": " s", "probation_seconds": " s",
+        "keep_hours": " h", "longest_pause_seconds": " s",
+    }  # fmt: skip
     shown = []
     for name, label in _PARAMS.items():
         value = job.params.get(name)

@@ -53,6 +53,24 @@ def test_the_form_says_that_it_will_wait_and_the_job_does(ruled: Estate, owner: 
     assert "Approved by" in seen(mara.get(reverse("job-detail", args=[job.pk]))).text
 
 
+def test_who_decides_sees_that_the_baseline_is_to_be_another_one(estate: Estate, owner: Client) -> None:
+    mara = make.user_with("maintainer", estate.ledger)
+    asked = {"operation": "snapshot.create", "target": estate.vm, "params": {"baseline": True, "replace": True}}
+    job = job_submit(actor=mara, **asked)
+    deciding = seen(owner.get(reverse("job-approve", args=[job.pk]))).text
+    for words in ("In place of the present one yes", "Baseline no more golden, of"):
+        assert words in deciding, words
+
+
+def test_who_decides_sees_that_nothing_is_kept_before_going_back(ruled: Estate, owner: Client) -> None:
+    mara = make.user_with("maintainer", ruled.ledger)
+    asked = {"operation": "snapshot.revert", "target": ruled.vm}
+    for safety in (True, False):
+        job = job_submit(actor=mara, params={"snapshot": ruled.baseline.name, "safety": safety}, **asked)
+        deciding = seen(owner.get(reverse("job-approve", args=[job.pk]))).text
+        assert ("Kept before nothing: there is no way back" in deciding) is not safety
+
+
 def test_it_is_turned_down_with_a_reason(ruled: Estate, owner: Client) -> None:
     mara = browser(make.user_with("maintainer", ruled.ledger))
     revert(mara, ruled)
