@@ -7,10 +7,13 @@ from collections.abc import Callable
 import pytest
 from django.utils import timezone
 
+from jobs.engine import context as context_module
 from jobs.engine.context import JobContext
 from jobs.models import Job
 from jobs.operations.hosts import parts as parts_module
+from jobs.operations.migrate.destinations import promises_mib
 from jobs.operations.migrate.operation import Migrate
+from jobs.services import job_submit
 from jobs.states import VERIFYING, State
 from tests.jobs.conftest import Fleet
 from tests.jobs.crew import work
@@ -67,6 +70,24 @@ def test_news_while_the_parent_looks_is_not_missed(fleet: Fleet, monkeypatch: py
     fleet.estate.run(job)
     job.refresh_from_db()
     assert (job.state, job.parts.count()) == (State.WAITING, 2)
+
+
+def test_the_next_one_is_told_once_the_memory_of_the_first_counts_once(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What wakes the drain finds the VM at its new host: its memory is not promised there beside being taken there."""
+    promised: list[dict[int, int]] = []
+    told = context_module.done
+
+    def look(job: Job) -> None:
+        promised.append(promises_mib())
+        told(job)
+
+    monkeypatch.setattr(context_module, "done", look)
+    vm = fleet.estate.vm
+    job = job_submit(actor=fleet.operator, operation="vm.migrate", target=vm, params={})
+    assert fleet.estate.run(job).state == State.SUCCEEDED, job.error_message
+    assert promised == [{}]
 
 
 def test_one_that_is_verified_and_lost_its_worker_has_its_place_again(fleet: Fleet) -> None:

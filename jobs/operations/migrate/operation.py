@@ -118,12 +118,11 @@ class Migrate(Operation):
             found = settle(context, source, destination, monitor, _spec(context, source, policy), told=told)
             step.detail = found.value
         nobody_waits(context)
-        if found is Truth.ARRIVED:
-            context.done()
         guest_read(destination, context.on(destination), context.uuid)
         guest_read(source, context.on(source), context.uuid)
         if found is not Truth.ARRIVED:
             raise _why_not(context, found, monitor, problem, source)
+        context.done()  # with the VM's host written: else its memory counts as there and as still to come
         _measure(context, monitor, source, destination)
         luggage.put_on(context, destination)
 
