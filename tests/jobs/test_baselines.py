@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 
 from access.gate import SYSTEM
 from hypervisor.connect import connect
-from hypervisor.errors import NotSupported
+from hypervisor.errors import HostUnreachable, NotSupported
 from hypervisor.simulated_driver import estate as simulated
 from hypervisor.simulated_driver.snapshotting import Snapshotting
 from inventory.models import VM, Host, Segment, Snapshot
@@ -25,6 +25,7 @@ from jobs.approvals import approval_rules_set, job_approve
 from jobs.baselines import RETRIED_LATEST, Tries, moment, outlook, take_due
 from jobs.errors import InvalidRequest, NotAdmitted
 from jobs.models import Job
+from jobs.operations.snapshots import create
 from jobs.operations.snapshots.pause import Forecast, Measured, foretold, pause_foretold
 from jobs.states import State
 from jobs.tasks import take_baselines
@@ -242,6 +243,20 @@ def test_the_pause_is_measured_and_the_next_one_foretold_from_it(estate: Estate)
     other = pause_foretold(VM.objects.get(uuid=uuid))
     assert other.basis == "the last snapshots on its host"
     assert other.seconds == pytest.approx(2 * row.pause_ms / 1000)
+
+
+def test_what_was_measured_stands_when_the_job_is_taken_up_again(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as dies:
+        dies.setattr(create, "snapshot_proved", lambda *_: (_ for _ in ()).throw(HostUnreachable("gone")))
+        job = estate.do("snapshot.create", name="one")
+    assert job.state == State.LOST
+    measured = job.result["pause_seconds"]
+    Job.objects.update(state=State.QUEUED)
+    assert estate.run(job).state == State.SUCCEEDED, job.error_message
+    assert job.result["pause_seconds"] == measured
+    assert Snapshot.objects.get().pause_ms == round(measured * 1000)
 
 
 def test_a_vm_that_is_off_stands_still_for_nothing(estate: Estate) -> None:
