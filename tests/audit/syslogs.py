@@ -61,8 +61,10 @@ class Syslog:
         return self.file.read_text().splitlines()
 
     def _serve(self, listening: socket.socket, is_stream: bool) -> None:
+        arrivals = select.poll()  # rather than select(), which knows no file beyond the 1024th
+        arrivals.register(listening, select.POLLIN)
         while not self._stop.is_set():
-            if not select.select([listening], [], [], 0.05)[0]:
+            if not arrivals.poll(50):
                 continue
             if is_stream:
                 with listening.accept()[0] as stream, stream.makefile("rb") as read:

@@ -6,6 +6,8 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -102,3 +104,15 @@ def test_who_stops_answering_is_not_given_a_figure(neighbour: tuple[str, str]) -
     measured = echoes.stop()
     assert measured.longest_ms is None
     assert "no longer answers" in measured.why
+
+
+def test_a_process_with_many_files_open_hears_as_well(neighbour: tuple[str, str]) -> None:
+    """select() knows no file beyond the 1024th, and a worker may have as many."""
+    _link, address = neighbour
+    with ExitStack() as stack:
+        for _ in range(1100):
+            stack.enter_context(Path(os.devnull).open())
+        echoes = Echoes(address)
+        assert echoes.answered(3, seconds=10)
+        silence = echoes.stop()
+    assert silence.longest_ms is not None, silence.why

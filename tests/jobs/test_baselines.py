@@ -58,8 +58,11 @@ def policy(estate: Estate, name: str = "adopted", longest: int = 10) -> None:
 
 
 @pytest.fixture(autouse=True)
-def asks(request: pytest.FixtureRequest) -> None:
-    """The estate's segment asks for baselines at once, as a new one does."""
+def asks(request: pytest.FixtureRequest, settings: Any) -> None:
+    """The estate's segment asks for baselines at once, as a new one does. The heartbeat's thread would wait for the
+    test's transaction.
+    """
+    settings.SLIPWAY_HEARTBEAT_SECONDS = 60
     if "estate" in request.fixturenames:
         policy(request.getfixturevalue("estate"))
 

@@ -32,6 +32,12 @@ from tests.jobs.conftest import Estate
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def quiet(settings: Any) -> None:
+    """The heartbeat's thread would wait for this test's transaction."""
+    settings.SLIPWAY_HEARTBEAT_SECONDS = 60
+
+
 def listed(estate: Estate) -> set[str]:
     """By the host itself."""
     return {snapshot.name for snapshot in connect(estate.hosts[0].uri).list_snapshots(str(estate.vm.uuid))}

@@ -25,6 +25,12 @@ from tests.jobs.conftest import Estate
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def quiet(settings: Any) -> None:
+    """The heartbeat's thread would wait for this test's transaction."""
+    settings.SLIPWAY_HEARTBEAT_SECONDS = 60
+
+
 def host(estate: Estate) -> Hypervisor:
     return connect(estate.hosts[0].uri)
 

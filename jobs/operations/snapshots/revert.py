@@ -81,7 +81,7 @@ class SnapshotRevert(Operation):
     def execute(self, context: JobContext) -> None:
         if context.job.journal.get("reverted"):
             return  # by an earlier attempt; its guest may have been started anew since
-        host, name, safety = context.home(), context.params["snapshot"], context.job.journal["safety"]
+        host, name, safety = context.home(), context.params["snapshot"], context.job.journal.get("safety", "")
         if safety and not context.job.journal.get("reverting"):  # from there on it would keep what was gone back to
             _safety_taken(context, host, safety)
         seconds = snapshot_go_back(context, host, name)
@@ -91,7 +91,7 @@ class SnapshotRevert(Operation):
     def verify(self, context: JobContext) -> None:
         host = context.home()
         revert_proved(context, host, context.params["snapshot"])
-        safety = context.job.journal["safety"]
+        safety = context.job.journal.get("safety", "")  # of an older version there is none
         if safety:
             safety_noted(context, safety)
         clock_set(context, host)
