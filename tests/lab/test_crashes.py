@@ -78,7 +78,7 @@ def test_a_revert_survives_its_worker(site, small):
     kill_worker_when(site, job, intent_of("snapshot_revert"))
     job = site.ended(job)
     assert job.state == State.SUCCEEDED, (job.error_message, job.traceback)
-    all_is_well(site, job, small, "host1", {"before"})
+    all_is_well(site, job, small, "host1", {"before", job.result["safety"]})
 
 
 def test_a_patch_survives_its_worker(site, debian):
