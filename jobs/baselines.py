@@ -17,6 +17,7 @@ from hypervisor.types import PowerState
 from inventory.models import VM, ApprovalRule, BaselinePolicy, Host, Snapshot
 from jobs.errors import NotAdmitted, TargetBusy
 from jobs.models import Job
+from jobs.operations.snapshots.checks import STEADY
 from jobs.operations.snapshots.pause import NO_PAUSE, Forecast, foretold, last_saves, pause_foretold, saves_on
 from jobs.services import job_submit
 from jobs.states import State
@@ -30,8 +31,6 @@ RETRIED_AFTER, RETRIED_LATEST = timedelta(hours=1), timedelta(days=1)
 TRIES_COUNT_FOR = timedelta(days=7)
 #: So many are taken on a host at once: each writes a guest's memory to its disks.
 AT_ONCE_ON_A_HOST = 1
-#: In these states a VM can be saved.
-STEADY = (PowerState.RUNNING, PowerState.SHUT_OFF)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from access.gate import SYSTEM
 from hypervisor.connect import connect
 from hypervisor.errors import HostUnreachable, NotSupported
 from hypervisor.simulated_driver import estate as simulated
+from hypervisor.simulated_driver.observing import Observing
 from hypervisor.simulated_driver.snapshotting import Snapshotting
 from inventory.models import VM, Host, Segment, Snapshot
 from inventory.services.baselines import segment_set_baseline, vm_set_installed
@@ -260,6 +261,17 @@ def test_what_was_measured_stands_when_the_job_is_taken_up_again(
     assert estate.run(job).state == State.SUCCEEDED, job.error_message
     assert job.result["pause_seconds"] == measured
     assert Snapshot.objects.get().pause_ms == round(measured * 1000)
+
+
+def test_a_host_that_tells_no_events_saves_all_the_same(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise HostUnreachable("Too many clients are connected.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Observing, "watch", refuses)
+        job = estate.do("snapshot.create", name="one")
+    assert (job.state, job.result["pause_seconds"]) == (State.SUCCEEDED, None), job.error_message
+    assert Snapshot.objects.get(name="one").pause_ms is None
 
 
 def test_a_vm_that_is_off_stands_still_for_nothing(estate: Estate) -> None:

@@ -12,6 +12,9 @@ from jobs.errors import NotAdmitted
 if TYPE_CHECKING:
     from jobs.engine.context import JobContext
 
+#: In these states a VM can be saved.
+STEADY = (PowerState.RUNNING, PowerState.SHUT_OFF)
+
 
 def refuse_unknown_snapshot(vm: VM, name: str) -> Snapshot:
     """The observed snapshot of that name. Raises NotAdmitted."""
@@ -40,7 +43,7 @@ def steady(vm: VM, state: PowerState) -> Verdict:
     return Verdict(
         "steady",
         "See that the VM is running or off",
-        state in (PowerState.RUNNING, PowerState.SHUT_OFF),
+        state in STEADY,
         "wrong_power_state",
         f"{vm} is {state.value}; it must be running or off.",
         found=state.value,

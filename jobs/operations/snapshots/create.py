@@ -22,7 +22,7 @@ from jobs.operations.base import Operation
 from jobs.operations.params import boolean, integer, only, text
 from jobs.operations.power import refuse_unsettled
 from jobs.operations.snapshots.acts import snapshot_proved, snapshot_take, unstick
-from jobs.operations.snapshots.checks import idle, steady
+from jobs.operations.snapshots.checks import STEADY, idle, steady
 from jobs.operations.snapshots.pause import Forecast, pause_of_running
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SnapshotCreate(Operation):
 
     def admit(self, actor: Actor, target: VM, params: dict[str, Any]) -> None:
         refuse_unsettled(target)
-        if target.power_state not in (PowerState.RUNNING, PowerState.SHUT_OFF):
+        if target.power_state not in STEADY:
             raise NotAdmitted(
                 "wrong_power_state", f"{target} is {target.get_power_state_display()}; it must be running or off."
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,9 +11,12 @@ from typing import Self
 
 from django.db.models import QuerySet
 
+from hypervisor.errors import HypervisorError
 from hypervisor.protocol import Hypervisor, Subscription
 from hypervisor.types import EventKind, GuestEvent
 from inventory.models import VM, Snapshot
+
+log = logging.getLogger(__name__)
 
 #: MiB of a guest's memory saved in a second where nothing was measured yet: 256 MiB took 0.41 s on a local disk, half
 #: of it zeros that are skipped; for a guest that has filled its memory it is half as fast.
@@ -80,7 +84,9 @@ def saves_on(host: int) -> list[Measured]:
 
 
 class Standstill:
-    """Measures by its host's events how long a guest stands still. For use with `with`."""
+    """Measures by its host's events how long a guest stands still. For use with `with`. A host that tells no events is
+    no reason not to save a guest: then nothing is measured.
+    """
 
     def __init__(self, connection: Hypervisor, uuid: str) -> None:
         self._connection = connection
@@ -91,14 +97,18 @@ class Standstill:
         self._subscription: Subscription | None = None
 
     def __enter__(self) -> Self:
-        self._subscription = self._connection.watch(self._hear, lambda reason: None, lifecycle_only=True)
+        try:
+            self._subscription = self._connection.watch(self._hear, lambda reason: None, lifecycle_only=True)
+        except HypervisorError as error:
+            log.warning("how long %s stands still is not measured: %s", self._uuid, error)
         return self
 
     def __exit__(self, kind: object, *_error: object) -> None:
+        if self._subscription is None:
+            return
         if kind is None:
             self._heard.wait(HEARD_WITHIN)
-        if self._subscription is not None:
-            self._subscription.stop()
+        self._subscription.stop()
 
     @property
     def seconds(self) -> float | None:

@@ -24,7 +24,7 @@ from jobs.operations.snapshots.acts import (
     snapshot_take,
     unstick,
 )
-from jobs.operations.snapshots.checks import exists, idle, listed, refuse_unknown_snapshot
+from jobs.operations.snapshots.checks import STEADY, exists, idle, listed, refuse_unknown_snapshot
 from jobs.operations.snapshots.clock import clock_set
 
 if TYPE_CHECKING:
@@ -72,10 +72,9 @@ class SnapshotRevert(Operation):
                 ),
             ]
         )
-        is_steady = state in (PowerState.RUNNING, PowerState.SHUT_OFF)
         context.note(
             was_running=state is PowerState.RUNNING,
-            safety=f"before-revert-{context.token}" if context.params["safety"] and is_steady else "",
+            safety=f"before-revert-{context.token}" if context.params["safety"] and state in STEADY else "",
         )
 
     def execute(self, context: JobContext) -> None:
@@ -91,9 +90,6 @@ class SnapshotRevert(Operation):
     def verify(self, context: JobContext) -> None:
         host = context.home()
         revert_proved(context, host, context.params["snapshot"])
-        safety = context.job.journal.get("safety", "")  # of an older version there is none
-        if safety:
-            safety_noted(context, safety)
         clock_set(context, host)
 
     def rollback(self, context: JobContext, error: BaseException) -> str:

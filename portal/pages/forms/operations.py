@@ -64,13 +64,11 @@ class RevertForm(OperationForm):
     """`snapshot.revert`."""
 
     safety = forms.BooleanField(
-        label="Take a snapshot of the VM as it is now first, so that there is a way back from this", required=False
+        label="Take a snapshot of the VM as it is now first, so that there is a way back from this",
+        required=False,
+        initial=True,
     )
     understood = forms.BooleanField(label="What came after the snapshot may be lost")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["safety"].initial = True
 
     def params(self) -> dict[str, Any]:
         return {"safety": self.cleaned_data["safety"]}
